@@ -1,0 +1,164 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"closefs/fs/backing"
+	"closefs/replicate"
+	"closefs/replicate/staging"
+)
+
+// Options configure a Dialer.
+type Options struct {
+	Path     string // the target directory, absolute
+	Instance string // who ships, for the names of staged files; "": the host name
+	Log      *slog.Logger
+}
+
+// A Dialer opens one target directory.
+type Dialer struct {
+	path     string
+	instance string
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	prepared bool // .closefs has been seen below path
+}
+
+var _ replicate.Dialer = (*Dialer)(nil)
+
+// New checks the options; nothing is opened yet.
+func New(o Options) (*Dialer, error) {
+	if !filepath.IsAbs(o.Path) {
+		return nil, fmt.Errorf("target directory %q: not an absolute path", o.Path)
+	}
+	if o.Instance == "" {
+		o.Instance, _ = os.Hostname()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Dialer{path: filepath.Clean(o.Path), instance: o.Instance, log: o.Log}, nil
+}
+
+// String is the path.
+func (d *Dialer) String() string { return d.path }
+
+// Dial opens the directory; see replicate.Dialer.
+func (d *Dialer) Dial(ctx context.Context) (replicate.Target, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	root, err := backing.Open(d.path)
+	if err != nil {
+		return nil, refused(d.path, err)
+	}
+	t := &Target{
+		root:   root,
+		path:   d.path,
+		log:    d.log,
+		names:  staging.NewNamer(d.instance, rand.Uint64()),
+		asRoot: os.Geteuid() == 0,
+		tmp:    -1, trash: -1,
+	}
+	t.ctx, t.cancel = context.WithCancelCause(context.Background())
+	if err := d.prepare(t); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// refused makes the error of a Dial that cannot succeed until somebody acts,
+// or one that may, if the filesystem below path is only away for now.
+func refused(path string, err error) error {
+	if away(err) {
+		return fmt.Errorf("target directory %s: %w: %w", path, replicate.ErrConnection, err)
+	}
+	return fmt.Errorf("target directory %s: %w: %w", path, replicate.ErrRefused, err)
+}
+
+// prepare opens the staging area, making it on the first meeting, removes what
+// was left in it, and finds out what the filesystem can represent.
+func (d *Dialer) prepare(t *Target) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := t.root.Lstat(staging.Dir); errors.Is(err, unix.ENOENT) && d.prepared {
+		return refused(d.path, errors.New("it has lost its .closefs: is its filesystem mounted?"))
+	}
+	for _, dir := range []string{staging.Dir, staging.Tmp, staging.Trash} {
+		if err := unix.Mkdirat(t.root.FD(), dir, 0o700); err != nil && err != unix.EEXIST {
+			return refused(d.path, fmt.Errorf("make %s: %w", dir, err))
+		}
+	}
+	d.prepared = true
+	var err error
+	if t.tmp, err = t.root.Openat(staging.Tmp, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return refused(d.path, fmt.Errorf("open %s: %w", staging.Tmp, err))
+	}
+	if t.trash, err = t.root.Openat(staging.Trash, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return refused(d.path, fmt.Errorf("open %s: %w", staging.Trash, err))
+	}
+	if err := t.sweep(time.Now()); err != nil {
+		return err
+	}
+	if err := t.probe(); err != nil {
+		return refused(d.path, err)
+	}
+	return nil
+}
+
+// sweep removes what earlier connections left in .closefs/tmp. Nothing in it is
+// a directory.
+func (t *Target) sweep(now time.Time) error {
+	names, err := readNames(t.tmp)
+	if err != nil {
+		return refused(t.path, fmt.Errorf("read %s: %w", staging.Tmp, err))
+	}
+	for _, name := range names {
+		if !t.names.Stale(name, now) {
+			continue
+		}
+		if err := unix.Unlinkat(t.tmp, name, 0); err != nil && err != unix.ENOENT {
+			t.log.Warn("cannot remove a staged file that was left behind", "target", t.path, "name", name, "error", err)
+		}
+	}
+	return nil
+}
+
+// probe proves that the directory is writable, by a file that also tells
+// whether the filesystem stores extended attributes.
+func (t *Target) probe() error {
+	name := t.names.Tmp(time.Now())
+	fd, err := unix.Openat(t.tmp, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("not writable: %w", err)
+	}
+	defer unix.Close(fd)
+	defer unix.Unlinkat(t.tmp, name, 0)
+	xattr := unix.Fsetxattr(fd, "user.closefs.probe", []byte("1"), 0) == nil
+	t.caps = replicate.Caps{
+		Fsync:    true,
+		Hardlink: unix.Linkat(t.tmp, name, t.tmp, name+"l", 0) == nil,
+		Special:  true,
+		Exchange: true,
+		Owner:    t.asRoot,
+		Xattr:    xattr,
+		TimeUnit: time.Nanosecond,
+	}
+	if t.caps.Hardlink {
+		t.caps.Exchange = unix.Renameat2(t.tmp, name, t.tmp, name+"l", unix.RENAME_EXCHANGE) == nil
+		return unix.Unlinkat(t.tmp, name+"l", 0)
+	}
+	return nil
+}
