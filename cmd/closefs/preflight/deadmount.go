@@ -1,0 +1,99 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Resolve makes a path absolute and free of symlinks. The last element may be a
+// mount whose daemon is dead, which cannot be looked at.
+func Resolve(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("resolve %s: %w", path, err)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, unix.ENOTCONN) {
+		parent, perr := filepath.EvalSymlinks(filepath.Dir(abs))
+		if perr != nil {
+			return "", fmt.Errorf("resolve %s: %w", path, perr)
+		}
+		return filepath.Join(parent, filepath.Base(abs)), nil
+	}
+	return real, err
+}
+
+// answerTime is how long a mount may take to answer before it counts as hung.
+const answerTime = 5 * time.Second
+
+// Answers asks the filesystem at path, not a cache, for a sign of life: nil, or
+// ENOTCONN if its daemon is dead, or ETIMEDOUT. statfs(2) always reaches the
+// daemon of a FUSE mount; stat(2) may be answered from the kernel's cache.
+func Answers(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() {
+		var st unix.Statfs_t
+		answer <- unix.Statfs(path, &st)
+	}()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return unix.ETIMEDOUT
+	}
+}
+
+// ClearDead detaches what a killed closefs left mounted at the mountpoint, so
+// that it can be mounted anew. It reports an error if a living one is there, or
+// a dead mount that is not closefs's. Processes that still hold something of
+// the dead mount keep their ENOTCONN.
+func ClearDead(ctx context.Context, mountpoint string, log *slog.Logger) error {
+	for {
+		fstype, err := mountAt(mountpoint)
+		if err != nil {
+			return err
+		}
+		err = Answers(ctx, mountpoint)
+		switch {
+		case fstype == FSType && err == nil:
+			return fmt.Errorf("mountpoint %s: is already a closefs mount", mountpoint)
+		case fstype == FSType && errors.Is(err, unix.ETIMEDOUT):
+			return fmt.Errorf("mountpoint %s: is a closefs mount that does not answer; end its process first", mountpoint)
+		case !errors.Is(err, unix.ENOTCONN):
+			return nil // whatever else is wrong with it, later checks say so
+		case fstype != FSType:
+			return fmt.Errorf("mountpoint %s: a dead mount of type %q is in the way; unmount it first", mountpoint, fstype)
+		}
+		log.Warn("detaching the mount that a killed closefs left", "mountpoint", mountpoint)
+		if err := Detach(mountpoint); err != nil {
+			return err
+		}
+	}
+}
+
+// Detach unmounts lazily (umount2(2), MNT_DETACH): the mount is gone from the
+// tree at once; files that are open stay usable as long as its daemon lives.
+func Detach(mountpoint string) error {
+	if os.Geteuid() == 0 {
+		if err := unix.Unmount(mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("detach %s: %w", mountpoint, err)
+		}
+		return nil
+	}
+	out, err := exec.Command("fusermount3", "-u", "-z", "--", mountpoint).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("detach %s: %w: %s", mountpoint, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
