@@ -14,22 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Resolve makes a path absolute and free of symlinks. The last element may be a
-// mount whose daemon is dead, which cannot be looked at.
+// Resolve makes a path absolute and free of symlinks, as far as it exists and can
+// be looked at: its last element may be missing, or a mount whose daemon is dead.
 func Resolve(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("resolve %s: %w", path, err)
 	}
-	real, err := filepath.EvalSymlinks(abs)
-	if errors.Is(err, unix.ENOTCONN) {
-		parent, perr := filepath.EvalSymlinks(filepath.Dir(abs))
-		if perr != nil {
-			return "", fmt.Errorf("resolve %s: %w", path, perr)
-		}
-		return filepath.Join(parent, filepath.Base(abs)), nil
-	}
-	return real, err
+	return realPath(abs), nil
 }
 
 // answerTime is how long a mount may take to answer before it counts as hung.
