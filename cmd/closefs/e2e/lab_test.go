@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -102,7 +103,8 @@ func parseEnv(out []byte) map[string]string {
 }
 
 func stderrOf(err error) string {
-	if e, ok := err.(*exec.ExitError); ok {
+	var e *exec.ExitError
+	if errors.As(err, &e) {
 		return "\n" + string(e.Stderr)
 	}
 	return ""
