@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,12 +68,21 @@ func (j *Journal) putGap() error {
 	if !j.gap {
 		return nil
 	}
+	if j.fresh {
+		return j.rotate(0) // puts it at the head
+	}
 	if err := j.put(&Record{Kind: Gap}); err != nil {
 		return err
 	}
-	j.gap = false
-	j.gaps++
+	j.gapPut()
 	return nil
+}
+
+func (j *Journal) gapPut() {
+	if j.gap {
+		j.gap = false
+		j.gaps++
+	}
 }
 
 // put stamps r and writes it behind the newest record, in a new segment if
@@ -119,7 +129,7 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 	if r.Time.IsZero() {
 		r.Time = now
 	}
-	r.HLC = max(uint64(max(now.UnixNano(), 0)), j.hlc+1)
+	r.HLC = nextHLC(now, j.hlc)
 	r.Pos = j.last + 1
 	if r.Origin == "" {
 		r.Origin = j.opts.Origin
@@ -156,9 +166,9 @@ func (j *Journal) raiseCeiling(to Position) error {
 // perSegment is more than the number of records that fit in one segment.
 func (j *Journal) perSegment() Position { return Position(j.opts.SegmentSize/minFrame + 1) }
 
-// rotate goes on in a new segment: the spare that the keeper has made. Header
-// and checkpoints are in the file before it gets its name, so that whoever
-// finds a segment after a kill finds all of them. Its name, and what is in it,
+// rotate goes on in a new segment: the spare that the keeper has made. Header,
+// checkpoints and the Gap that is owed are in the file before it gets its name,
+// so that whoever finds a segment after a kill finds all of them. Its name, and what is in it,
 // becomes durable with the next sync. j.mu is held, but let go of while waiting
 // for the spare. There is room for a record of need bytes behind the head.
 func (j *Journal) rotate(need int) error {
@@ -187,6 +197,7 @@ func (j *Journal) rotate(need int) error {
 	j.last, j.hlc = last, hlc
 	j.lastPos.Store(uint64(last))
 	j.fresh, j.lossy = false, false
+	j.gapPut()
 	return nil
 }
 
@@ -209,7 +220,7 @@ func (j *Journal) link(s *segment) {
 func (j *Journal) nextHeader() header {
 	var salt [4]byte
 	rand.Read(salt[:])
-	h := header{first: j.last + 1, prevLast: j.last, hlc: j.hlc, lossy: j.lossy, origin: j.opts.Origin,
+	h := header{first: j.last + 1, hlc: j.hlc, lossy: j.lossy, origin: j.opts.Origin,
 		salt: binary.LittleEndian.Uint32(salt[:])}
 	if a := j.active; a != nil {
 		h.prevFirst, h.prevLast = a.first, a.lastPos()
@@ -217,20 +228,34 @@ func (j *Journal) nextHeader() header {
 	return h
 }
 
-// encodeHead encodes a segment's header and one checkpoint per dirty file, and
-// tells the last position and clock used.
+// encodeHead encodes a segment's header, one checkpoint per dirty file and the
+// Gap that is owed, and tells the last position and clock used.
 func (j *Journal) encodeHead(h header) (b []byte, last Position, hlc uint64, err error) {
 	b, last, hlc = h.encode(), h.first-1, h.hlc
-	now := uint64(max(j.opts.Clock().UnixNano(), 0))
+	now := j.opts.Clock().Round(0)
+	add := func(r Record, opened Position) error {
+		last, hlc = last+1, nextHLC(now, hlc)
+		r.Pos, r.HLC, r.Origin = last, hlc, h.origin
+		b, err = appendFrame(b, &r, note{Position(j.synced.Load()), opened}, h.salt, h.origin)
+		return err
+	}
 	for _, f := range j.dirty.sorted() {
-		last, hlc = last+1, max(now, hlc+1)
-		r := Record{Pos: last, Time: f.Since, HLC: hlc, Origin: h.origin, Kind: Checkpoint, ID: f.ID, Path: f.Path}
-		b, err = appendFrame(b, &r, note{Position(j.synced.Load()), f.Pos}, h.salt, h.origin)
-		if err != nil {
+		if err := add(Record{Kind: Checkpoint, Time: f.Since, ID: f.ID, Path: f.Path}, f.Pos); err != nil {
+			return nil, 0, 0, err
+		}
+	}
+	if j.gap {
+		if err := add(Record{Kind: Gap, Time: now}, 0); err != nil {
 			return nil, 0, 0, err
 		}
 	}
 	return b, last, hlc, nil
+}
+
+// nextHLC is the hybrid logical clock's next value: the wall clock, or one more
+// than the last value where the wall clock is not ahead of it.
+func nextHLC(now time.Time, last uint64) uint64 {
+	return max(uint64(max(now.UnixNano(), 0)), last+1)
 }
 
 // wake sends on a channel of capacity 1 without waiting.

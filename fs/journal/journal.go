@@ -84,7 +84,7 @@ const minSegment = 4 << 10
 
 // A Journal is an open log. Its methods may be called from many goroutines.
 //
-// Lock order: syncMu, retainMu, mu, stateFile.mu.
+// Lock order: syncMu or retainMu, mu, stateFile.mu.
 type Journal struct {
 	opts    Options
 	dir     string
@@ -99,7 +99,9 @@ type Journal struct {
 	lastPos atomic.Uint64 // newest published record, for Last without mu
 	synced  atomic.Uint64 // everything up to here is durable
 
-	syncMu   sync.Mutex // held by whoever syncs: the leader of a group
+	syncMu   sync.Mutex // guards the fields below; the leader alone changes those of a lost sync
+	syncDone *sync.Cond // on syncMu: a sync has ended
+	syncing  bool       // someone leads
 	lostFrom Position   // after a failed sync: positions in (lostFrom, lostTo]
 	lostTo   Position   // may never become durable
 	lostErr  error

@@ -27,6 +27,7 @@ func OpenDir(dir string, o Options) (*Journal, error) {
 	}
 	j := &Journal{opts: o, dir: dir, lock: lock, dirty: dirtySet{},
 		stop: make(chan struct{}), syncWake: make(chan struct{}, 1)}
+	j.syncDone = sync.NewCond(&j.syncMu)
 	j.spare.cond = sync.NewCond(&j.mu)
 	j.spare.wake = make(chan struct{}, 1)
 	j.spare.path = filepath.Join(dir, spareName)
@@ -191,15 +192,10 @@ func (j *Journal) begin() error {
 	}
 	j.mu.Lock()
 	err := j.rotate(0)
-	if err == nil {
-		err = j.putGap()
-	}
 	j.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	j.syncMu.Lock()
-	defer j.syncMu.Unlock()
 	return j.syncAll()
 }
 

@@ -43,7 +43,7 @@ func quarantine(d disk, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := st.update(func(s *state) { s.ceiling = max(s.ceiling, ceiling, 2) }); err != nil {
+	if err := st.update(func(s *state) { s.clean, s.ceiling = false, max(s.ceiling, ceiling, 2) }); err != nil {
 		return "", err
 	}
 	moved, err := os.MkdirTemp(dir, "damaged-"+time.Now().UTC().Format("20060102T150405")+"-")

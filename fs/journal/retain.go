@@ -41,7 +41,7 @@ func (j *Journal) takeOldest(gone func(s *segment, total int64) bool) *segment {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := j.segments[0]
-	if s == j.active || slices.Contains(j.unsynced, s) || !gone(s, j.bytes()) {
+	if j.closed || s == j.active || slices.Contains(j.unsynced, s) || !gone(s, j.bytes()) {
 		return nil
 	}
 	j.segments = slices.Clone(j.segments[1:])

@@ -8,33 +8,50 @@ import (
 // Sync returns when every record appended before the call is durable.
 func (j *Journal) Sync() error { return j.syncTo(j.Last()) }
 
-// syncTo returns when everything up to pos is durable. Whoever gets the lock
-// syncs for all that have appended by then; those who waited for the lock find
-// their records durable and are done.
+// syncTo returns when everything up to pos is durable. The first to come leads:
+// it syncs for all that have appended by then. The others wait for it; those
+// whose records came too late for that sync choose the next leader.
 func (j *Journal) syncTo(pos Position) error {
 	j.syncMu.Lock()
 	defer j.syncMu.Unlock()
-	if j.lostErr != nil && pos > j.lostFrom && pos <= j.lostTo {
-		return j.lostErr
+	for {
+		if j.lostErr != nil && pos > j.lostFrom && pos <= j.lostTo {
+			return j.lostErr
+		}
+		if Position(j.synced.Load()) >= pos {
+			return nil
+		}
+		if !j.syncing {
+			return j.lead()
+		}
+		j.syncDone.Wait()
 	}
-	if Position(j.synced.Load()) >= pos {
-		return nil
-	}
-	if err := j.syncAll(); err != nil {
-		return err
-	}
-	return nil
+}
+
+// lead syncs for everyone. j.syncMu is held, but not during the sync.
+func (j *Journal) lead() error {
+	j.syncing = true
+	j.syncMu.Unlock()
+	err := j.syncAll()
+	j.syncMu.Lock()
+	j.syncing = false
+	j.syncDone.Broadcast()
+	return err
 }
 
 // syncAll makes everything appended so far durable: segments in order, then the
 // names of new ones. A crash in between leaves a prefix of what was asked for,
-// or pages of it in any order; Open copes with both. j.syncMu is held.
+// or pages of it in any order; Open copes with both. The
+// caller leads.
 func (j *Journal) syncAll() error {
 	j.mu.Lock()
 	target, names := j.last, j.newName
 	files := append([]*segment(nil), j.unsynced...)
 	j.armed = false
 	j.mu.Unlock()
+	if len(files) == 0 {
+		return j.lostErr // the last sync failed, and there was no room for a new segment yet
+	}
 
 	start := time.Now()
 	err := j.syncFiles(files, names)
@@ -83,10 +100,12 @@ func (j *Journal) forget(files []*segment, names bool) {
 // that succeeds proves nothing. The records up to target stay readable for now
 // but may be gone after a power cut. The journal leaves that segment at once,
 // says in the next one's header that its end may be missing, and puts a Gap
-// there. j.syncMu is held.
+// there. The caller leads.
 func (j *Journal) syncFailed(files []*segment, target Position, err error) error {
 	err = fmt.Errorf("sync journal: %w", err)
+	j.syncMu.Lock()
 	j.lostFrom, j.lostTo, j.lostErr = Position(j.synced.Load()), target, err
+	j.syncMu.Unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.errors++
