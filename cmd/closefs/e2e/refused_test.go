@@ -35,15 +35,14 @@ func (s *site) awaitRefusal(words ...string) {
 
 func TestUnknownHostKey(t *testing.T) {
 	s := newSite(t)
-	known := filepath.Join(t.TempDir(), "known_hosts")
-	must(t, write(known, ""))
-	s.flags = append(s.flags, "--known-hosts", known)
+	s.known = filepath.Join(t.TempDir(), "known_hosts")
+	must(t, write(s.known, ""))
 	s.start()
 	s.awaitRefusal("host key", s.host.address)
 	if entries, err := os.ReadDir(s.target); err != nil || len(entries) > 0 {
 		t.Errorf("a host that nobody trusts was written to: %v, %v", entries, err)
 	}
-	if out, err := s.command("trust", "--yes", "--known-hosts", known, s.host.address); err != nil {
+	if out, err := s.command("trust", "--yes", "--known-hosts", s.known, s.host.address); err != nil {
 		t.Fatalf("trust: %v: %s", err, out)
 	}
 	s.compare()
@@ -52,10 +51,9 @@ func TestUnknownHostKey(t *testing.T) {
 func TestChangedHostKey(t *testing.T) {
 	s := newSite(t)
 	original := world.lab.knownHosts
-	known := filepath.Join(t.TempDir(), "known_hosts")
+	s.known = filepath.Join(t.TempDir(), "known_hosts")
 	text, err := os.ReadFile(original)
-	must(t, err, os.WriteFile(known, text, 0o600))
-	s.flags = append(s.flags, "--known-hosts", known)
+	must(t, err, os.WriteFile(s.known, text, 0o600))
 	s.start()
 	must(t, write(s.path("a"), "with the first key"))
 	s.compare()
@@ -64,11 +62,11 @@ func TestChangedHostKey(t *testing.T) {
 	world.lab.do(t, "rekey", s.host)
 	world.lab.do(t, "sshd-start", s.host)
 	s.awaitRefusal("host key", s.host.address)
-	if out, err := s.command("trust", "--yes", "--known-hosts", known, s.host.address); err == nil {
+	if out, err := s.command("trust", "--yes", "--known-hosts", s.known, s.host.address); err == nil {
 		t.Errorf("trust replaced a changed key without a word: %s", out)
 	}
 	text, err = os.ReadFile(original)
-	must(t, err, os.WriteFile(known, text, 0o600))
+	must(t, err, os.WriteFile(s.known, text, 0o600))
 	s.compare()
 }
 

@@ -25,6 +25,7 @@ type site struct {
 	state   string
 	target  string // the directory on the secondary, on this machine's disk
 	url     string // of target
+	known   string // known_hosts file
 	flags   []string
 	log     string
 	daemon  *daemon
@@ -48,7 +49,8 @@ func newSite(t *testing.T) *site {
 	}
 	name := s.host.makeDir(t)
 	s.target, s.url = filepath.Join(s.host.uploads, name), s.host.url+"/"+name
-	s.flags = []string{"--identity", world.lab.identity, "--known-hosts", world.lab.knownHosts, "--log-level", "debug"}
+	s.known = world.lab.knownHosts
+	s.flags = []string{"--identity", world.lab.identity, "--log-level", "debug"}
 	t.Cleanup(s.cleanUp)
 	return s
 }
@@ -65,7 +67,7 @@ func startSite(t *testing.T) *site {
 func (s *site) asRoot() { s.url = s.host.rootURL + strings.TrimPrefix(s.url, s.host.url) }
 
 func (s *site) args() []string {
-	args := append([]string{"--to", s.url, "--state", s.state}, s.flags...)
+	args := append([]string{"--to", s.url, "--state", s.state, "--known-hosts", s.known}, s.flags...)
 	if s.mount == s.backing {
 		return append(args, s.mount)
 	}
