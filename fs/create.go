@@ -1,0 +1,375 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"closefs/fs/backing"
+	"closefs/fs/journal"
+)
+
+const aclDefault = "system.posix_acl_default"
+
+// newMode is the mode to create something in d with. The kernel leaves the
+// umask to us (FUSE_DONT_MASK), because it does not apply where the directory
+// has a default ACL, which the backing filesystem then applies.
+func (f *FS) newMode(d *dirFD, mode, umask uint32) uint32 {
+	if umask == 0 || !f.noACL.Load() && f.hasDefaultACL(d) {
+		return mode
+	}
+	return mode &^ (umask & 0o777)
+}
+
+func (f *FS) hasDefaultACL(d *dirFD) bool {
+	_, err := unix.Getxattr(procPath(d.fd), aclDefault, nil)
+	if err == unix.EOPNOTSUPP {
+		f.noACL.Store(true)
+	}
+	return err == nil
+}
+
+// A making is the creation of one name.
+type making struct {
+	in    *fuse.InHeader
+	name  string
+	mode  uint32
+	umask uint32
+	make  func(dirfd int, mode uint32) error // the system call
+}
+
+// makeNode creates what is not opened: directory, symlink, special file.
+func (f *FS) makeNode(m making, out *fuse.EntryOut) fuse.Status {
+	dir := f.table.get(m.in.NodeId)
+	if dir == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	f.order.RLock()
+	defer f.order.RUnlock()
+	d, err := f.dirs.acquire(dir)
+	if err != nil {
+		return errno(err)
+	}
+	defer d.release()
+	mu := f.nameLock(dir, m.name)
+	mu.Lock()
+	defer mu.Unlock()
+	return errno(f.makeIn(d, m, out))
+}
+
+func (f *FS) makeIn(d *dirFD, m making, out *fuse.EntryOut) (err error) {
+	path, named := f.table.childPath(d.n, m.name)
+	mode := f.newMode(d, m.mode, m.umask)
+	var lookupErr error
+	err = f.commit(change{
+		intent: intent{path: path, skip: !named},
+		apply: func() error {
+			return f.cred.as(&m.in.Caller, func() error { return m.make(d.fd, mode) })
+		},
+		update: func() []*journal.Record {
+			var st backing.Stat
+			if st, lookupErr = f.root.Fstatat(d.fd, m.name); lookupErr != nil {
+				return nil // removed behind the mount's back
+			}
+			f.table.add(uint64(st.ID), st.Mode, d.n, m.name, 1)
+			f.fillEntry(&st, out)
+			return []*journal.Record{makeRecord(&st, path)}
+		},
+	})
+	if err == nil {
+		err = lookupErr
+	}
+	return err
+}
+
+func makeRecord(st *backing.Stat, path string) *journal.Record {
+	return &journal.Record{
+		Kind: journal.Make, ID: st.ID, Mode: st.Mode, Path: path,
+		Size: st.Size, Mtime: st.ModTime(), Ctime: st.ChangeTime(),
+	}
+}
+
+// Mkdir makes a directory.
+func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	return f.makeNode(making{
+		in: &in.InHeader, name: name, mode: in.Mode, umask: in.Umask,
+		make: func(dirfd int, mode uint32) error { return unix.Mkdirat(dirfd, name, mode) },
+	}, out)
+}
+
+// Mknod makes a special file, or an empty regular one.
+func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	return f.makeNode(making{
+		in: &in.InHeader, name: name, mode: in.Mode, umask: in.Umask,
+		make: func(dirfd int, mode uint32) error { return unix.Mknodat(dirfd, name, mode, int(in.Rdev)) },
+	}, out)
+}
+
+// Symlink makes a symlink.
+func (f *FS) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	return f.makeNode(making{
+		in: in, name: name,
+		make: func(dirfd int, _ uint32) error { return unix.Symlinkat(target, dirfd, name) },
+	}, out)
+}
+
+// Readlink reads a symlink.
+func (f *FS) Readlink(_ <-chan struct{}, in *fuse.InHeader) (target []byte, status fuse.Status) {
+	n := f.table.get(in.NodeId)
+	if n == nil {
+		return nil, fuse.Status(unix.ESTALE)
+	}
+	f.order.RLock()
+	defer f.order.RUnlock()
+	err := f.withPath(n, func(fd int) error {
+		buf := make([]byte, unix.PathMax)
+		size, err := unix.Readlinkat(fd, "", buf)
+		target = buf[:max(size, 0)]
+		return err
+	})
+	return target, errno(err)
+}
+
+// Create makes a regular file and opens it.
+func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	dir := f.table.get(in.NodeId)
+	if dir == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	f.order.RLock()
+	defer f.order.RUnlock()
+	d, err := f.dirs.acquire(dir)
+	if err != nil {
+		return errno(err)
+	}
+	defer d.release()
+	mu := f.nameLock(dir, name)
+	mu.Lock()
+	defer mu.Unlock()
+	h, err := f.createIn(d, in, name, &out.EntryOut)
+	if err == unix.EEXIST && in.Flags&unix.O_EXCL == 0 {
+		h, err = f.openExisting(d, in, name, &out.EntryOut)
+	}
+	if err != nil {
+		return errno(err)
+	}
+	f.answerOpen(h, &out.OpenOut)
+	return fuse.OK
+}
+
+// openExisting is for a file that came into being behind the mount's back.
+func (f *FS) openExisting(d *dirFD, in *fuse.CreateIn, name string, out *fuse.EntryOut) (*handle, error) {
+	n, err := f.lookupName(d, name, out)
+	if err != nil {
+		return nil, err
+	}
+	h, err := f.openHandle(n, in.Flags, in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0)
+	if err != nil {
+		f.table.forget(n.id, 1)
+	}
+	return h, err
+}
+
+// createFlags are those to create a file with. A file that is passed through
+// is opened read-only, whatever its mode says, so that our descriptor does not
+// count as a writer.
+func (f *FS) createFlags(flags uint32) int {
+	how := int(flags) & (unix.O_ACCMODE | unix.O_LARGEFILE)
+	if f.passthrough.Load() {
+		how = unix.O_RDONLY
+	}
+	return how | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW
+}
+
+// createIn makes the file name in d, which must not exist.
+func (f *FS) createIn(d *dirFD, in *fuse.CreateIn, name string, out *fuse.EntryOut) (h *handle, err error) {
+	path, named := f.table.childPath(d.n, name)
+	mode := f.newMode(d, in.Mode, in.Umask)
+	fd := -1
+	var openErr error
+	err = f.commit(change{
+		intent: intent{path: path, skip: !named},
+		apply: func() error {
+			return f.cred.as(&in.Caller, func() (err error) {
+				fd, err = openat(d.fd, name, f.createFlags(in.Flags), mode)
+				return err
+			})
+		},
+		update: func() []*journal.Record {
+			// The record is appended by addHandle, as for each open for writing.
+			h, openErr = f.created(fd, d.n, name, in.Flags, out)
+			return nil
+		},
+	})
+	if err == nil {
+		err = openErr
+	}
+	return h, err
+}
+
+// created makes node, open file and handle of a new file that is open as fd,
+// which it takes over. dir nil: it has no name (O_TMPFILE). A file made for
+// reading only is dirty for a moment, so that it is recorded like the others.
+func (f *FS) created(fd int, dir *node, name string, flags uint32, out *fuse.EntryOut) (*handle, error) {
+	st, err := f.root.Fstat(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	n := f.table.add(uint64(st.ID), st.Mode, dir, name, 1)
+	h, err := f.handleOf(n, fd, flags)
+	if err == nil {
+		if err = f.addHandle(h, true, true); err != nil {
+			f.dropHandle(h)
+		}
+	}
+	if err != nil {
+		f.table.forget(n.id, 1)
+		return nil, err
+	}
+	if !h.write {
+		mu := f.inodeLock(n.id)
+		mu.Lock()
+		f.finishWriting(h.of)
+		mu.Unlock()
+	}
+	f.fillEntry(&st, out)
+	return h, nil
+}
+
+// handleOf makes the first handle of a new file. A read-only fd stays with the
+// open file, which may be passed through; one that can write is the handle's.
+func (f *FS) handleOf(n *node, fd int, flags uint32) (h *handle, err error) {
+	h = &handle{fd: -1, write: mayWrite(flags), nonblock: flags&unix.O_NONBLOCK != 0}
+	if how, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && mayWrite(uint32(how)) {
+		h.fd = fd
+		if fd, err = reopen(fd, unix.O_PATH); err != nil {
+			unix.Close(h.fd)
+			return nil, err
+		}
+	}
+	if h.of, err = f.attach(n, fd); err != nil || h.of.passthrough || h.fd >= 0 {
+		return h, err
+	}
+	if h.fd, err = reopen(h.of.fd, int(flags)&unix.O_ACCMODE); err != nil {
+		f.releaseOpen(h.of)
+	}
+	return h, err
+}
+
+// Tmpfile makes a file without a name. Nothing is recorded until it is linked.
+func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	dir := f.table.get(in.NodeId)
+	if dir == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	f.order.RLock()
+	defer f.order.RUnlock()
+	d, err := f.dirs.acquire(dir)
+	if err != nil {
+		return errno(err)
+	}
+	defer d.release()
+	h, err := f.tmpfileIn(d, in, &out.EntryOut)
+	if err != nil {
+		return errno(err)
+	}
+	f.answerOpen(h, &out.OpenOut)
+	return fuse.OK
+}
+
+func (f *FS) tmpfileIn(d *dirFD, in *fuse.CreateIn, out *fuse.EntryOut) (*handle, error) {
+	mode := f.newMode(d, in.Mode, in.Umask)
+	how := int(in.Flags)&(unix.O_ACCMODE|unix.O_LARGEFILE|unix.O_EXCL) | unix.O_TMPFILE
+	fd := -1
+	err := f.cred.as(&in.Caller, func() (err error) {
+		fd, err = openat(d.fd, ".", how, mode)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f.passthrough.Load() {
+		// O_TMPFILE wants to write; what is passed through must not count as a writer.
+		ro, err := reopen(fd, unix.O_RDONLY)
+		unix.Close(fd)
+		if err != nil {
+			return nil, err
+		}
+		fd = ro
+	}
+	return f.created(fd, nil, "", in.Flags, out)
+}
+
+// Link gives a file one more name.
+func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	n, dir := f.table.get(in.Oldnodeid), f.table.get(in.NodeId)
+	if n == nil || dir == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	f.order.RLock()
+	defer f.order.RUnlock()
+	d, err := f.dirs.acquire(dir)
+	if err != nil {
+		return errno(err)
+	}
+	defer d.release()
+	name0 := f.nameLock(dir, name)
+	name0.Lock()
+	defer name0.Unlock()
+	return errno(f.withPath(n, func(fd int) error {
+		mu := f.inodeLock(n.id)
+		mu.Lock()
+		defer mu.Unlock()
+		return f.linkIn(d, n, fd, name, out)
+	}))
+}
+
+// linkIn links n, open as fd, to name in d. The caller holds order, the name's
+// lock and the inode lock.
+func (f *FS) linkIn(d *dirFD, n *node, fd int, name string, out *fuse.EntryOut) (err error) {
+	path, named := f.table.childPath(d.n, name)
+	old, hadName := f.table.path(n)
+	var statErr error
+	err = f.commit(change{
+		intent: intent{path: path, skip: !named},
+		apply: func() error {
+			return unix.Linkat(unix.AT_FDCWD, procPath(fd), d.fd, name, unix.AT_SYMLINK_FOLLOW)
+		},
+		update: func() []*journal.Record {
+			var st backing.Stat
+			if st, statErr = f.root.Fstat(fd); statErr != nil {
+				return nil
+			}
+			f.table.add(n.id, st.Mode, d.n, name, 1)
+			f.fillEntry(&st, out)
+			if st.Nlink < 2 {
+				return f.tmpfileLinked(n, &st, path)
+			}
+			if hadName {
+				f.links.add(n.id, old)
+			}
+			r := makeRecord(&st, path)
+			r.Links = f.otherNames(&st, path)
+			return []*journal.Record{r}
+		},
+	})
+	if err == nil {
+		err = statErr
+	}
+	return err
+}
+
+// tmpfileLinked records the first name of an O_TMPFILE: while it is open for
+// writing it is dirty like any new file, and its close ships it.
+func (f *FS) tmpfileLinked(n *node, st *backing.Stat, path string) []*journal.Record {
+	of := n.open
+	if of == nil || len(of.writers) == 0 {
+		return []*journal.Record{f.contentRecord(st, path)}
+	}
+	of.modified.Store(true)
+	of.base = versionOf(st)
+	f.open.setDirty(of, true)
+	r := openRecord(st, path)
+	r.Created = true
+	return []*journal.Record{r}
+}

@@ -1,0 +1,91 @@
+package fs
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// creds are the daemon's own.
+type creds struct {
+	uid, gid   uint32
+	privileged bool // may act as somebody else
+}
+
+// capSets are the capability sets of a thread.
+type capSets [2]unix.CapUserData
+
+// The capabilities that setfsuid(2) takes from the effective set and that a
+// request still needs: the kernel has checked the caller's permissions,
+// supplementary groups included, before it sent the request, and has taken
+// sgid away where the caller is not of the group (so FSETID keeps what is left).
+const keptCaps = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_FSETID | 1<<unix.CAP_MKNOD
+
+func processCreds() creds {
+	c := creds{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
+	caps, err := threadCaps()
+	const need = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+	c.privileged = err == nil && caps[0].Effective&need == need
+	return c
+}
+
+func threadCaps() (caps capSets, err error) {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	err = unix.Capget(&hdr, &caps[0])
+	return caps, err
+}
+
+func (caps *capSets) apply() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	return unix.Capset(&hdr, &caps[0])
+}
+
+// as runs fn, which makes an inode, with the caller's user and group on the
+// filesystem, so that owner, group (in setgid directories the directory's) and
+// quota are right from the beginning. Only the calling thread changes.
+func (c *creds) as(caller *fuse.Caller, fn func() error) error {
+	if !c.privileged || caller.Uid == c.uid && caller.Gid == c.gid {
+		return fn()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := threadCaps()
+	if err != nil {
+		return err
+	}
+	defer c.restore(&own)
+	if err := unix.Setfsgid(int(caller.Gid)); err != nil {
+		return err
+	}
+	if err := unix.Setfsuid(int(caller.Uid)); err != nil {
+		return err
+	}
+	caps, err := threadCaps()
+	if err != nil {
+		return err
+	}
+	caps[0].Effective |= keptCaps & own[0].Effective
+	if err := caps.apply(); err != nil {
+		return err
+	}
+	return fn()
+}
+
+// restore gives the thread the daemon's credentials back. The kernel allows
+// that to every thread whose real user it is; if it ever refused, the thread
+// must not serve anybody else.
+func (c *creds) restore(own *capSets) {
+	err := unix.Setfsuid(int(c.uid))
+	if err == nil {
+		err = unix.Setfsgid(int(c.gid))
+	}
+	if err == nil {
+		err = own.apply()
+	}
+	if err != nil {
+		panic(fmt.Sprintf("taking back the daemon's credentials: %v", err))
+	}
+}

@@ -1,0 +1,108 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"closefs/fs/backing"
+	"closefs/fs/journal"
+)
+
+// Unlink removes a name of anything but a directory.
+func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	return f.removeNode(in.NodeId, name, 0)
+}
+
+// Rmdir removes an empty directory.
+func (f *FS) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	return f.removeNode(in.NodeId, name, unix.AT_REMOVEDIR)
+}
+
+func (f *FS) removeNode(dirID uint64, name string, flags int) fuse.Status {
+	dir := f.table.get(dirID)
+	if dir == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	f.order.RLock()
+	defer f.order.RUnlock()
+	d, err := f.dirs.acquire(dir)
+	if err != nil {
+		return errno(err)
+	}
+	defer d.release()
+	mu := f.nameLock(dir, name)
+	mu.Lock()
+	defer mu.Unlock()
+	return errno(f.removeIn(d, name, flags))
+}
+
+// removeIn removes name from d. The caller holds order and the name's lock.
+func (f *FS) removeIn(d *dirFD, name string, flags int) error {
+	fd, st, err := f.openVictim(d, name)
+	if err != nil {
+		return err
+	}
+	mu := f.inodeLock(uint64(st.ID))
+	mu.Lock()
+	defer mu.Unlock()
+	path, named := f.table.childPath(d.n, name)
+	return f.commit(change{
+		intent: intent{path: path, skip: !named},
+		apply: func() error {
+			err := unix.Unlinkat(d.fd, name, flags)
+			if err != nil {
+				unix.Close(fd)
+			}
+			return err
+		},
+		update: func() []*journal.Record {
+			return f.victimGone(fd, &st, d.n, name, path)
+		},
+	})
+}
+
+// openVictim opens what is going to lose its name, so that it can be reached
+// while the kernel still refers to it.
+func (f *FS) openVictim(d *dirFD, name string) (fd int, st backing.Stat, err error) {
+	fd, err = openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, st, err
+	}
+	if st, err = f.root.Fstat(fd); err != nil {
+		unix.Close(fd)
+		return -1, st, err
+	}
+	return fd, st, nil
+}
+
+// victimGone follows the removal of name from dir in table and index and says
+// what to record. It takes over fd, the removed inode's. st, of before the
+// removal, is brought up to date. The caller holds order and the inode's lock,
+// or order exclusively.
+func (f *FS) victimGone(fd int, st *backing.Stat, dir *node, name, path string) []*journal.Record {
+	id := uint64(st.ID)
+	if after, err := f.root.Fstat(fd); err == nil {
+		*st = after
+	}
+	last := st.Nlink == 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR
+	n := f.table.get(id)
+	if n == nil {
+		unix.Close(fd)
+	} else {
+		f.takeName(n, st, dir, name)
+		f.table.setOrphan(n, fd)
+		if n.isDir() {
+			f.dirs.drop(n)
+		}
+	}
+	r := &journal.Record{Kind: journal.Remove, ID: st.ID, Mode: st.Mode, Path: path, Last: last}
+	return append([]*journal.Record{r}, f.removeName(n, st, path)...)
+}
+
+// takeName takes (dir, name) away from n if that is the name the table has.
+func (f *FS) takeName(n *node, st *backing.Stat, dir *node, name string) {
+	parent, have, _ := f.table.where(n)
+	if parent == dir && have == name {
+		f.table.rename(n, nil, "")
+	}
+}
