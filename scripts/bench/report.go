@@ -69,7 +69,7 @@ func machine() string {
 		kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
 	}
 	return fmt.Sprintf("%d × %s, %s, %s; both ends on ext4 with a journal on images in memory, loopback, %s; %s",
-		runtime.NumCPU(), cpuModel(), kernel, runtime.Version(), firstLine("sshd", "-V"), firstLine("lsyncd", "--version"))
+		runtime.NumCPU(), cpuModel(), kernel, runtime.Version(), firstLine("sshd", "-V"), strings.Replace(firstLine("lsyncd", "--version"), "Version:", "lsyncd", 1))
 }
 
 func cpuModel() string {
