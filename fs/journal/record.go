@@ -60,7 +60,7 @@ type Record struct {
 	Mode  uint32 // st_mode: type and permission bits
 	Path  string
 	To    string   // Rename
-	Links []string // Content, Make: other names of the same inode
+	Links []string // Content, Make, Attr: other names of the same inode
 
 	Size  int64 // Content: st_size, st_mtim, st_ctim when it was recorded
 	Mtime time.Time
