@@ -87,12 +87,11 @@ func (t *Target) applyXattr(fd int, mode uint32, attr replicate.Attr) error {
 	if err != nil {
 		return err
 	}
-	writable := mode&unix.S_IFMT == unix.S_IFLNK || t.asRoot
 	for name := range have {
 		if _, keep := attr.Xattr[name]; keep {
 			continue
 		}
-		err := unix.Removexattr(procPath(fd), name)
+		err := withWrite(fd, mode, func() error { return unix.Removexattr(procPath(fd), name) })
 		if err != nil && err != unix.ENODATA && !beyondUs(name, err) {
 			return fmt.Errorf("remove attribute %s: %w", name, err)
 		}
@@ -101,18 +100,22 @@ func (t *Target) applyXattr(fd int, mode uint32, attr replicate.Attr) error {
 		if old, ok := have[name]; !stored(name) || ok && string(old) == string(value) {
 			continue
 		}
-		err := unix.Setxattr(procPath(fd), name, value, 0)
-		if err == unix.EACCES && !writable {
-			// The mode is set right after this anyhow.
-			if err = unix.Chmod(procPath(fd), mode&0o7777|unix.S_IWUSR); err == nil {
-				err = unix.Setxattr(procPath(fd), name, value, 0)
-			}
-		}
+		err := withWrite(fd, mode, func() error { return unix.Setxattr(procPath(fd), name, value, 0) })
 		if err != nil && !beyondUs(name, err) {
 			return fmt.Errorf("set attribute %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// withWrite runs f, and once more with u+w added to the mode if that is what
+// it lacked. The caller sets the mode afterwards anyhow.
+func withWrite(fd int, mode uint32, f func() error) error {
+	err := f()
+	if err == unix.EACCES && mode&unix.S_IWUSR == 0 && unix.Chmod(procPath(fd), mode&0o7777|unix.S_IWUSR) == nil {
+		err = f()
+	}
+	return err
 }
 
 // beyondUs says whether err only means that an attribute other than the

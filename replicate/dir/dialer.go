@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"time"
@@ -96,18 +97,17 @@ func (d *Dialer) prepare(t *Target) error {
 	if _, err := t.root.Lstat(staging.Dir); errors.Is(err, unix.ENOENT) && d.prepared {
 		return refused(d.path, errors.New("it has lost its .closefs: is its filesystem mounted?"))
 	}
-	for _, dir := range []string{staging.Dir, staging.Tmp, staging.Trash} {
-		if err := unix.Mkdirat(t.root.FD(), dir, 0o700); err != nil && err != unix.EEXIST {
-			return refused(d.path, fmt.Errorf("make %s: %w", dir, err))
-		}
+	own, err := makeDir(t.root.FD(), staging.Dir)
+	if err != nil {
+		return refused(d.path, err)
 	}
+	defer unix.Close(own)
 	d.prepared = true
-	var err error
-	if t.tmp, err = t.root.Openat(staging.Tmp, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-		return refused(d.path, fmt.Errorf("open %s: %w", staging.Tmp, err))
+	if t.tmp, err = makeDir(own, path.Base(staging.Tmp)); err != nil {
+		return refused(d.path, err)
 	}
-	if t.trash, err = t.root.Openat(staging.Trash, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-		return refused(d.path, fmt.Errorf("open %s: %w", staging.Trash, err))
+	if t.trash, err = makeDir(own, path.Base(staging.Trash)); err != nil {
+		return refused(d.path, err)
 	}
 	if err := t.sweep(time.Now()); err != nil {
 		return err
@@ -116,6 +116,19 @@ func (d *Dialer) prepare(t *Target) error {
 		return refused(d.path, err)
 	}
 	return nil
+}
+
+// makeDir makes the directory name in the directory at, unless it is there, and
+// opens it. Anything else in its place, a symlink above all, is an error.
+func makeDir(at int, name string) (int, error) {
+	if err := unix.Mkdirat(at, name, 0o700); err != nil && err != unix.EEXIST {
+		return -1, fmt.Errorf("make %s: %w", name, err)
+	}
+	fd, err := openBeneath(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", name, err)
+	}
+	return fd, nil
 }
 
 // sweep removes what earlier connections left in .closefs/tmp. Nothing in it is

@@ -31,30 +31,38 @@ func (t *Target) Lstat(ctx context.Context, path string) (e replicate.Entry, err
 // List returns the entries of directory path; see replicate.Target.
 func (t *Target) List(ctx context.Context, path string) (entries []replicate.Entry, err error) {
 	err = t.do(ctx, "list", path, func() error {
-		fd, err := t.open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-		if err != nil {
-			return onTheWay(err)
-		}
-		defer unix.Close(fd)
-		names, err := readNames(fd)
-		if err != nil {
+		return t.withAccess(func() error {
+			entries, err = t.list(path)
 			return err
-		}
-		for _, name := range names {
-			if path == "" && name == staging.Dir {
-				continue
-			}
-			switch e, err := t.describeAt(fd, name); err {
-			case nil:
-				entries = append(entries, e)
-			case unix.ENOENT: // removed since
-			default:
-				return err
-			}
-		}
-		return nil
+		}, true, path)
 	})
 	return entries, err
+}
+
+func (t *Target) list(path string) ([]replicate.Entry, error) {
+	fd, err := t.open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, onTheWay(err)
+	}
+	defer unix.Close(fd)
+	names, err := readNames(fd)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]replicate.Entry, 0, len(names))
+	for _, name := range names {
+		if path == "" && name == staging.Dir {
+			continue
+		}
+		switch e, err := t.describeAt(fd, name); err {
+		case nil:
+			entries = append(entries, e)
+		case unix.ENOENT: // removed since
+		default:
+			return nil, err
+		}
+	}
+	return entries, nil
 }
 
 // readNames reads the whole directory open at fd, which stays open.

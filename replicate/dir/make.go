@@ -95,9 +95,16 @@ func (t *Target) Link(ctx context.Context, existing, path string) error {
 		return fmt.Errorf("link %q: %w", path, replicate.ErrUnsupported)
 	}
 	return t.do(ctx, "link", path, func() error {
-		return t.publish(path, func(name string) error {
+		var staged string
+		err := t.publish(path, func(name string) error {
+			staged = name
 			return t.withAccess(func() error { return t.linkTmp(existing, name) }, false, existing)
 		})
+		if err == nil {
+			// Renamed over another name of the same inode, it stays where it is.
+			_ = unix.Unlinkat(t.tmp, staged, 0)
+		}
+		return err
 	})
 }
 

@@ -13,9 +13,9 @@ import (
 // are the primary's, shut it out. Modes are put back at once. A crash meanwhile
 // leaves such a directory with u+wx added, which a reconcile mends.
 //
-// A directory that moves to another parent has to be writable itself (its ".."
-// changes), hence the paths of directories that move are passed in whole, with
-// self true.
+// With self, the directories at paths are opened up themselves: one that is read
+// has to be readable, and one that moves to another parent writable, as its ".."
+// changes.
 func (t *Target) withAccess(f func() error, self bool, paths ...string) error {
 	err := f()
 	if t.asRoot || !errors.Is(err, unix.EACCES) {
@@ -62,7 +62,7 @@ func (t *Target) unlockWay(path string, self bool, opened []unlocked) []unlocked
 		}
 	}
 	if self {
-		opened = t.widen(path, unix.S_IWUSR|unix.S_IXUSR, opened)
+		opened = t.widen(path, unix.S_IRWXU, opened)
 	}
 	return opened
 }

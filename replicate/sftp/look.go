@@ -69,7 +69,7 @@ func entry(n wire.Name) replicate.Entry {
 // List returns the entries of directory path; see replicate.Target.
 func (t *Target) List(ctx context.Context, path string) (entries []replicate.Entry, err error) {
 	err = t.do(ctx, "list", path, func(ctx context.Context) error {
-		return t.withAccess(ctx, reach{ways: []string{path}}, func() error {
+		return t.withAccess(ctx, reach{ways: []string{path}, self: path, lands: t.abs(path)}, func() error {
 			if err := t.verifyDir(ctx, path); err != nil {
 				return err
 			}

@@ -16,7 +16,7 @@ func (t *Target) Rename(ctx context.Context, from, to string) error {
 	return t.do(ctx, "rename", from, func(ctx context.Context) error {
 		return t.do(ctx, "to", to, func(ctx context.Context) error {
 			var left bool
-			err := t.withAccess(ctx, reach{ways: []string{from, to}, moves: from, lands: t.abs(to)}, func() (err error) {
+			err := t.withAccess(ctx, reach{ways: []string{from, to}, self: from, lands: t.abs(to)}, func() (err error) {
 				left, err = t.rename(ctx, from, to)
 				return err
 			})
@@ -101,7 +101,7 @@ func (t *Target) Remove(ctx context.Context, path string) error {
 func (t *Target) discard(ctx context.Context, path string) error {
 	entry, long := t.names.Trash(path, time.Now())
 	into := t.abs(staging.Trash + "/" + entry)
-	return t.withAccess(ctx, reach{ways: []string{path}, moves: path, lands: into}, func() error {
+	return t.withAccess(ctx, reach{ways: []string{path}, self: path, lands: into}, func() error {
 		if err := t.verify(ctx, path); err != nil {
 			return err
 		}

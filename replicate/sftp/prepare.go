@@ -59,7 +59,7 @@ func (d *Dialer) prepare(ctx context.Context, t *Target) error {
 	root, own := b.Stat(t.root), b.Lstat(t.abs(staging.Dir))
 	b.Send()
 	a, err := root.Attrs(ctx)
-	_, ownErr := own.Attrs(ctx)
+	o, ownErr := own.Attrs(ctx)
 	switch {
 	case errors.Is(err, wire.NoSuchFile):
 		return d.refused(errors.New("does not exist"))
@@ -67,6 +67,8 @@ func (d *Dialer) prepare(ctx context.Context, t *Target) error {
 		return d.refused(err)
 	case !isDir(a):
 		return d.refused(errors.New("is not a directory"))
+	case ownErr == nil && !isDir(o):
+		return d.refused(fmt.Errorf("%s is not a directory", staging.Dir))
 	case errors.Is(ownErr, wire.NoSuchFile) && d.prepared:
 		return d.refused(errors.New("has lost its .closefs: is its filesystem mounted?"))
 	}
@@ -89,8 +91,8 @@ func (d *Dialer) refused(err error) error {
 	return fmt.Errorf("target directory %s of %s: %w: %w", d.o.Path, d.addr(), replicate.ErrRefused, err)
 }
 
-// makeStaging makes .closefs, unless it is there. Whatever else is there in its
-// place is refused, above all a symlink.
+// makeStaging makes .closefs, unless it is there. The caller has seen that
+// nothing else is in its place, above all no symlink.
 func (t *Target) makeStaging(ctx context.Context) error {
 	dirs := []string{staging.Dir, staging.Tmp, staging.Trash}
 	var made, seen []*wire.Call

@@ -151,6 +151,7 @@ func hasSentinel(err error) bool {
 	}
 	return false
 }
+
 // explain tells a full disk from the other reasons of a generic failure of
 // something that needed so many bytes.
 func (t *Target) explain(ctx context.Context, err error, need int64) error {

@@ -13,9 +13,11 @@ import (
 
 // reach says what a step has to get at.
 type reach struct {
-	ways  []string // paths whose parents have to be passable and writable
-	moves string   // a path that moves to another parent: a directory has to be writable for that, as its ".." changes
-	lands string   // where it is after success, absolute
+	ways []string // paths whose parents have to be passable and writable
+	// self is a path that is moved or read: a directory that moves to another
+	// parent has to be writable for that, as its ".." changes.
+	self  string
+	lands string // where self is after success, absolute
 }
 
 // withAccess runs f, and once more with the directories of r made passable and
@@ -34,8 +36,8 @@ func (t *Target) withAccess(ctx context.Context, r reach, f func() error) error 
 	for _, path := range r.ways {
 		opened = t.unlockWay(ctx, path, opened)
 	}
-	if r.moves != "" {
-		opened = t.widen(ctx, r.moves, unix.S_IWUSR|unix.S_IXUSR, opened)
+	if r.self != "" {
+		opened = t.widen(ctx, r.self, unix.S_IRWXU, opened)
 	}
 	if len(opened) == 0 {
 		return err
@@ -87,7 +89,7 @@ func (t *Target) relock(ctx context.Context, opened []unlocked, r reach, moved b
 	var calls []*wire.Call
 	for i := len(opened) - 1; i >= 0; i-- {
 		abs := opened[i].abs
-		if from := t.abs(r.moves); moved && r.moves != "" && (abs == from || strings.HasPrefix(abs, from+"/")) {
+		if from := t.abs(r.self); moved && r.self != "" && (abs == from || strings.HasPrefix(abs, from+"/")) {
 			abs = r.lands + strings.TrimPrefix(abs, from)
 		}
 		calls = append(calls, b.Setstat(abs, wire.Attrs{Flags: wire.AttrPermissions, Mode: opened[i].mode}))
