@@ -108,25 +108,37 @@ func (t *Target) replace(ctx context.Context, staged string, ways []string, stag
 				return err
 			}
 		}
-		b := t.main.Batch()
-		there := b.Lstat(t.abs(ways[0]))
-		calls := stage(b)
-		b.Send()
-		err := firstStaging(ctx, calls)
-		if a, lerr := there.Attrs(ctx); lerr == nil && isDir(a) {
-			return replicate.ErrIsDir
-		} else if lerr != nil && !errors.Is(lerr, wire.NoSuchFile) {
-			return lerr
+		err := t.stage(ctx, t.abs(ways[0]), stage)
+		if err != nil {
+			t.unstage(ctx, t.main.Batch(), staged)
 		}
-		return t.explain(ctx, err, 0)
+		return err
 	})
-	if err == nil {
-		err = t.publish(ctx, staged, ways[0])
-	}
 	if err != nil {
-		t.unstage(ctx, t.main.Batch(), staged)
+		return err
 	}
-	return err
+	if err := t.publish(ctx, staged, ways[0]); err != nil {
+		t.unstage(ctx, t.main.Batch(), staged)
+		return err
+	}
+	return nil
+}
+
+// stage sends the requests that add makes, and looks at the absolute path that
+// is to be replaced in the same round trip.
+func (t *Target) stage(ctx context.Context, replaced string, add func(b *wire.Batch) []*wire.Call) error {
+	b := t.main.Batch()
+	there := b.Lstat(replaced)
+	calls := add(b)
+	b.Send()
+	err := firstStaging(ctx, calls)
+	switch a, lerr := there.Attrs(ctx); {
+	case lerr == nil && isDir(a):
+		return replicate.ErrIsDir
+	case lerr != nil && !errors.Is(lerr, wire.NoSuchFile):
+		return lerr
+	}
+	return t.explain(ctx, err, 0)
 }
 
 // firstStaging is firstError for requests that make something.

@@ -73,7 +73,7 @@ type StatusError struct {
 	Message string
 }
 
-func (e *StatusError) Error() string { return fmt.Sprintf("sftp: %s (%q)", e.Code, e.Message) }
+func (e *StatusError) Error() string { return fmt.Sprintf("sftp: %s (%q)", e.Code.String(), e.Message) }
 
 // Unwrap returns the Code.
 func (e *StatusError) Unwrap() error { return e.Code }
