@@ -40,11 +40,13 @@ func (f *FS) publish(of *openFile, still bool) (modified bool) {
 		return false
 	}
 	modified = modified || of.mapped && !still || of.passthrough && versionOf(&st) != of.base
+	path, named := f.nameOf(of.n, &st)
 	if st.Nlink == 0 {
+		// Removed behind the mount's back: through it, it would not be dirty.
 		f.open.setDirty(of, false)
+		f.record(&journal.Record{Kind: journal.Clean, ID: st.ID, Mode: st.Mode, Path: path})
 		return false
 	}
-	path, named := f.nameOf(of.n, &st)
 	if !named {
 		// Its only known name was removed and others exist: the walk that finds
 		// them publishes it. Until then the journal's Open record stands.

@@ -83,7 +83,7 @@ func (f *FS) renamed(r *renaming) []*journal.Record {
 	}
 	var records []*journal.Record
 	if r.hasVictim && !r.exchange() {
-		records = f.victimGone(r.victimFD, &r.victim, r.to.n, r.newName, r.newPath)[1:] // the Rename says it
+		records = f.replaced(r)
 	}
 	f.moveName(&r.moved, r.from.n, r.oldName, r.to.n, r.newName)
 	if r.hasVictim && r.exchange() {
@@ -95,6 +95,21 @@ func (f *FS) renamed(r *renaming) []*journal.Record {
 		Kind: journal.Rename, ID: r.moved.ID, Mode: r.moved.Mode,
 		Path: r.oldPath, To: r.newPath, Exchange: r.exchange(),
 	}}, records...)
+}
+
+// replaced follows the loss of the name that the rename replaced. The Rename
+// record says that it happened; what it does not say is that a file that was
+// open for writing cannot be shipped any more.
+func (f *FS) replaced(r *renaming) []*journal.Record {
+	n := f.table.get(uint64(r.victim.ID))
+	dirty := n != nil && n.open != nil && n.open.dirty
+	records := f.victimGone(r.victimFD, &r.victim, r.to.n, r.newName, r.newPath)[1:]
+	if dirty && r.victim.Nlink == 0 {
+		records = append(records, &journal.Record{
+			Kind: journal.Clean, ID: r.victim.ID, Mode: r.victim.Mode, Path: r.newPath,
+		})
+	}
+	return records
 }
 
 // moveName gives the node of st, if the kernel knows it, its new name, unless
