@@ -56,3 +56,9 @@ func unescape(s string) string {
 	}
 	return b.String()
 }
+
+// Mounted says whether anything is mounted at exactly this path.
+func Mounted(path string) (bool, error) {
+	fstype, err := mountAt(path)
+	return fstype != "", err
+}
