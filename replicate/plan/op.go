@@ -57,6 +57,7 @@ type op struct {
 	attempt    int
 	parked     parking
 	queued     bool
+	opened     bool // while it ran, a record told that its file was opened for writing
 	closed     bool // while it ran, a record told that its file was closed
 }
 

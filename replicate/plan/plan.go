@@ -148,6 +148,9 @@ func (p *Plan) owe(o *op, pos journal.Position, part Part) {
 
 // open notes a name that the target cannot have yet.
 func (p *Plan) open(r *journal.Record) {
+	if n := p.root.lookup(r.Path); n != nil && n.run != nil {
+		n.run.opened = true
+	}
 	if !r.Created || !p.trusted(r.Pos) {
 		return
 	}

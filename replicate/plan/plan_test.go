@@ -98,12 +98,8 @@ func (w *world) begin(low bool) bool {
 			break
 		}
 		n := w.prim.files[s.Source]
-		if n == nil || s.Kind == Sync && s.ID != 0 && n.id != s.ID {
-			if s.Kind == Times {
-				w.plan.Fail(s, Pointless)
-			} else {
-				w.retry(s)
-			}
+		if n == nil || s.Kind == Times && !n.isDir() || s.ID != 0 && n.id != s.ID {
+			w.retry(s)
 			w.logSettled()
 			return true
 		}
@@ -154,7 +150,7 @@ func (w *world) finish(j *job, fate int) {
 		w.plan.Fail(s, Writing)
 		return
 	}
-	if s.Kind == Sync && (s.Low || s.ID == 0) && !s.Gone {
+	if (s.Kind == Sync || s.Kind == Times) && (s.Low || s.ID == 0) && !s.Gone {
 		w.feed(len(w.prim.log))
 		if !w.plan.Current(s) {
 			w.retry(s)
@@ -239,7 +235,11 @@ func (w *world) sync(j *job) Outcome {
 		return 0
 	}
 	if s.LinkFirst {
+		known := 0
 		for _, l := range s.Links {
+			if w.prim.files[l] == j.src {
+				known++
+			}
 			if n := t[l]; n != nil && !n.isDir() && w.prim.files[l] == j.src {
 				if old != nil && old != n {
 					t.drop(s.Path)
@@ -249,8 +249,8 @@ func (w *world) sync(j *job) Outcome {
 				return 0
 			}
 		}
-		if len(j.src.names) > 1+len(s.Links) {
-			return Recheck
+		if len(j.src.names) > 1+known {
+			return Later
 		}
 	}
 	if !w.prim.closed[j.value] {

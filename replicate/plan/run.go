@@ -51,7 +51,7 @@ func (p *Plan) start(o *op) bool {
 	}
 	o.state = running
 	p.runs++
-	o.closed = false
+	o.opened, o.closed = false, false
 	if o.fix || o.node == nil {
 		return true
 	}
@@ -68,6 +68,11 @@ func (p *Plan) start(o *op) bool {
 	}
 	for _, path := range paths {
 		p.fences.enter(path, o)
+	}
+	for _, n := range o.links { // the target is about to have these names too
+		if n.sync != nil {
+			n.sync.fresh = false
+		}
 	}
 	return true
 }
@@ -98,6 +103,28 @@ func (p *Plan) step(o *op) Step {
 func (p *Plan) Current(s Step) bool {
 	o := s.op
 	return o.fix || o.node == nil || (!o.node.detach && o.node.path() == s.Path)
+}
+
+// Undisturbed tells whether no record that was added since a Sync started opened
+// its file for writing, closed or replaced it. A new name alone disturbs nothing.
+func (p *Plan) Undisturbed(s Step) bool {
+	o := s.op
+	return !o.opened && !o.closed && o.node != nil && !o.node.detach
+}
+
+// Ready is how many steps may be handed out at once, or a few more.
+func (p *Plan) Ready() int { return len(p.ready.ops) + len(p.readyLow.ops) }
+
+// Owes tells whether anything is pending that concerns path: for it, below it,
+// or for a directory above it.
+func (p *Plan) Owes(path string) bool {
+	if p.root.lookup(path) != nil || makerOf(p.root.nearest(path)) != nil {
+		return true
+	}
+	busy := false
+	ordered := func(o *op) { busy = busy || o.fix }
+	f := p.fences.at(path, ordered, func(*op) { busy = true })
+	return busy || f != nil && f.below > 0
 }
 
 // Done reports that a step was carried out at the target.
@@ -205,7 +232,7 @@ func (p *Plan) requeue(o *op) {
 		n.run = nil
 	}
 	switch {
-	case o.makes && o.orderedWaiter() && (n.detach || n.path() != o.path):
+	case o.makes && o.orderedWaiter():
 		p.pin(o, o.path)
 	case n.detach:
 		p.inherit(o)

@@ -1,0 +1,143 @@
+package replicate
+
+import (
+	"errors"
+	"time"
+
+	"closefs/fs/journal"
+	"closefs/replicate/plan"
+)
+
+// feed gives the plan the records that have come, as far as there is room. The
+// caller holds mu.
+func (w *Worker) feed() {
+	for w.reader != nil && (w.plan.Pending() < w.opts.Window || w.stalled()) {
+		if !w.reader.Next() {
+			w.readError(w.reader.Err())
+			break
+		}
+		r := w.reader.Record()
+		if r.Kind == journal.Gap {
+			w.abandon("changes are missing from the journal")
+			break
+		}
+		w.stamps.add(r.Pos, r.Time)
+		if r.Kind == journal.Heartbeat {
+			w.status.HeartbeatSent = r.Time
+		}
+		w.plan.Add(r, w.progress.done[r.Pos])
+	}
+	w.settled()
+}
+
+// stalled tells whether nothing runs or could, so that only further records can
+// help (a rename that explains why a source is gone).
+func (w *Worker) stalled() bool { return w.inFlight == 0 && w.plan.Ready() == 0 }
+
+// fedAll tells whether the plan has seen every record that was appended.
+func (w *Worker) fedAll() bool {
+	w.feed()
+	return w.reader != nil && w.plan.Fed() >= w.opts.Journal.Last()
+}
+
+// settled logs what has been met and moves the acked position on. Nothing that
+// relies on it may have begun before.
+func (w *Worker) settled() {
+	if err := w.progress.log(w.plan.TakeSettled()); err != nil {
+		// What was done may be forgotten: only a comparison is safe after a restart.
+		w.failed("state", err)
+		w.abandon("its progress could not be stored")
+		return
+	}
+	acked := w.plan.Acked()
+	if acked == w.stamps.acked {
+		return
+	}
+	w.stamps.ack(acked)
+	if w.reconcile != noReconcile {
+		return
+	}
+	if !w.stamps.last.IsZero() {
+		w.since = w.stamps.last.Add(-timeSlack)
+	}
+	w.show(acked)
+}
+
+// show publishes a new acked position.
+func (w *Worker) show(acked journal.Position) {
+	w.shown = acked
+	w.status.LastAckedAt = time.Now()
+	close(w.acks)
+	w.acks = make(chan struct{})
+}
+
+func (w *Worker) readError(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, journal.ErrTruncated):
+		w.abandon("the journal dropped what it was still owed")
+	default:
+		w.failed("journal", err)
+		w.abandon("the journal cannot be read: " + err.Error())
+	}
+}
+
+// abandon gives up the records that are pending: a reconcile will do their work.
+func (w *Worker) abandon(why string) {
+	if w.reader != nil {
+		w.reader.Close()
+		w.reader = nil
+	}
+	w.needReconcile(why)
+}
+
+// beginReconcile starts over at the journal's end with a comparison of
+// everything. Nothing is in flight.
+func (w *Worker) beginReconcile() {
+	last := w.opts.Journal.Last()
+	r, err := w.opts.Journal.NewReader(last)
+	if err != nil {
+		w.failed("journal", err)
+		return
+	}
+	if w.since.IsZero() {
+		w.since = time.Now().Add(-timeSlack)
+	}
+	if err := w.progress.begin(last, w.since); err != nil {
+		r.Close()
+		w.failed("state", err)
+		return
+	}
+	if w.reader != nil {
+		w.reader.Close()
+	}
+	w.reader = r
+	w.newPlan(last)
+	w.status.Reconcile = ReconcileStatus{Started: time.Now()}
+	w.status.OnlyAtTarget = 0
+	w.reconcile = reconcileRunning
+	w.plan.AddCheck("", w.extras(), true)
+	w.log.Info("reconcile begins")
+}
+
+// extras is what happens to what only the target has: kept until the target has
+// once been the primary's copy.
+func (w *Worker) extras() plan.Extras {
+	if w.progress.met {
+		return plan.RemoveExtras
+	}
+	return plan.KeepExtras
+}
+
+// endReconcile notes that all that the comparison found is done.
+func (w *Worker) endReconcile() {
+	if err := w.progress.finish(); err != nil {
+		w.failed("state", err)
+		return
+	}
+	w.reconcile = noReconcile
+	r := w.status.Reconcile
+	w.log.Info("reconcile done", "directories", r.Dirs, "entries", r.Files, "different", r.Differ,
+		"only_at_target", w.status.OnlyAtTarget, "took", time.Since(r.Started).Round(time.Millisecond))
+	w.show(w.plan.Acked())
+}
