@@ -158,6 +158,9 @@ func (j *Journal) resume() error {
 	ceiling := max(j.state.cur.ceiling, j.unknownCeiling())
 	j.ceiling = j.state.cur.ceiling
 	j.synced.Store(uint64(j.syncedAtOpen))
+	if err := j.syncOld(); err != nil {
+		return err
+	}
 	switch {
 	case len(j.segments) == 0 && ceiling <= 1:
 		return j.begin()
@@ -166,9 +169,6 @@ func (j *Journal) resume() error {
 		j.hlc += uint64(next - j.last)
 		j.last, j.gap, j.lossy = next-1, true, true
 		return j.begin()
-	}
-	if err := j.syncOld(); err != nil {
-		return err
 	}
 	j.synced.Store(uint64(j.last))
 	return nil
@@ -184,7 +184,8 @@ func (j *Journal) unknownCeiling() Position {
 	return s.first + Position(s.size/minFrame) + 2*j.perSegment()
 }
 
-// begin makes a new segment, with the Gap record that is owed, durably.
+// begin makes a new segment, with the Gap record that is owed, durably. Nothing
+// runs beside it: a failure fails the Open and leaves what the next one repeats.
 func (j *Journal) begin() error {
 	j.makeSpare()
 	if j.spare.err != nil {
@@ -196,13 +197,19 @@ func (j *Journal) begin() error {
 	if err != nil {
 		return err
 	}
-	return j.syncAll()
+	if err := j.syncFiles(j.unsynced, j.newName); err != nil {
+		return err
+	}
+	j.synced.Store(uint64(j.last))
+	j.newName = false
+	return nil
 }
 
-// syncOld makes durable what an earlier run left in the page cache.
+// syncOld makes durable what an earlier run left in the page cache: also after a
+// power cut, since an Open after it may have been killed.
 func (j *Journal) syncOld() error {
 	for _, s := range j.segments {
-		if s.lastPos() <= j.state.cur.synced && s != j.active {
+		if next := s.next.Load(); next != nil && next.first <= j.state.cur.synced {
 			continue
 		}
 		f, err := j.opts.disk.open(s.path, os.O_RDWR)
@@ -213,7 +220,7 @@ func (j *Journal) syncOld() error {
 			f.Close()
 			return err
 		}
-		if s != j.active {
+		if s != j.active || j.powerLost {
 			f.Close()
 			continue
 		}
