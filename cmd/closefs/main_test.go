@@ -5,9 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -79,7 +82,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fails": fails, "until": until, "oneline": oneLine, "unmounted": unmounted, "signal": sendSignal,
+			"fails": fails, "until": until, "oneline": oneLine, "unmounted": unmounted, "signal": sendSignal, "get": get,
 		},
 		RequireExplicitExec: true,
 		UpdateScripts:       *update,
@@ -152,6 +155,24 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	pid, err := servedBy(ts.MkAbs(args[1]))
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, signals[args[0]]))
+}
+
+// get LOG PATH FILE fetches a path from the address that the daemon has logged
+// and puts status and body into a file.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: get LOG PATH FILE")
+	}
+	addr := regexp.MustCompile(`listen=(\S+)`).FindStringSubmatch(ts.ReadFile(args[0]))
+	if addr == nil {
+		ts.Fatalf("no address in %s", args[0])
+	}
+	res, err := http.Get("http://" + addr[1] + args[1])
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), append([]byte(res.Status+"\n"), body...), 0o644))
 }
 
 // servedBy is the process that serves a mount.

@@ -207,7 +207,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	d.state.Store(control.Serving)
 	d.log.Info("ready", "mountpoint", d.c.Mountpoint, "backing", d.c.Backing, "targets", len(d.targets),
-		"passthrough", d.fs.Stats().Passthrough, "pid", os.Getpid(), "version", d.o.Version)
+		"passthrough", d.fs.Stats().Passthrough, "listen", d.webAddr(), "pid", os.Getpid(), "version", d.o.Version)
 	notify(d.log, "READY=1\nSTATUS=serving "+d.c.Mountpoint)
 	if d.o.Ready != nil {
 		d.o.Ready(d.webAddr())
