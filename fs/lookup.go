@@ -47,6 +47,13 @@ func (f *FS) lookupName(d *dirFD, name string, out *fuse.EntryOut) (*node, error
 		return nil, err
 	}
 	n := f.table.add(uint64(st.ID), st.Mode, d.n, name, 1)
+	if st.Nlink > 1 && !n.isDir() {
+		// The kernel may come by any name that it knows, also after another is
+		// removed.
+		if path, ok := f.table.childPath(d.n, name); ok {
+			f.links.add(n.id, path)
+		}
+	}
 	f.fillEntry(&st, out)
 	return n, nil
 }

@@ -63,12 +63,26 @@ func (t *table) where(n *node) (parent *node, name string, orphan int) {
 func (t *table) add(id uint64, typ uint32, parent *node, name string, lookups uint64) *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	n := t.addLocked(id, typ, parent, name)
+	n.nlookup += lookups
+	return n
+}
+
+// addPinned is add for a node that the kernel did not ask for; unpin it.
+func (t *table) addPinned(id uint64, typ uint32, parent *node, name string) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.addLocked(id, typ, parent, name)
+	n.pins++
+	return n
+}
+
+func (t *table) addLocked(id uint64, typ uint32, parent *node, name string) *node {
 	n := t.nodes[id]
 	if n == nil {
 		n = &node{id: id, orphan: -1, typ: uint16(typ & unix.S_IFMT)}
 		t.nodes[id] = n
 	}
-	n.nlookup += lookups
 	if parent != nil {
 		t.nameLocked(n, parent, name)
 	}

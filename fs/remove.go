@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"strings"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -89,7 +91,7 @@ func (f *FS) victimGone(fd int, st *backing.Stat, dir *node, name, path string) 
 	if n == nil {
 		unix.Close(fd)
 	} else {
-		f.takeName(n, st, dir, name)
+		f.takeName(n, st, dir, name, path)
 		f.table.setOrphan(n, fd)
 		if n.isDir() {
 			f.dirs.drop(n)
@@ -99,10 +101,54 @@ func (f *FS) victimGone(fd int, st *backing.Stat, dir *node, name, path string) 
 	return append([]*journal.Record{r}, f.removeName(n, st, path)...)
 }
 
-// takeName takes (dir, name) away from n if that is the name the table has.
-func (f *FS) takeName(n *node, st *backing.Stat, dir *node, name string) {
+// takeName takes (dir, name) away from n if that is the name the table has. A
+// file that has others, by which the kernel may open it at any time, goes by
+// one of those from then on.
+func (f *FS) takeName(n *node, st *backing.Stat, dir *node, name, path string) {
+	f.links.remove(n.id, path, int(st.Nlink))
 	parent, have, _ := f.table.where(n)
-	if parent == dir && have == name {
-		f.table.rename(n, nil, "")
+	if parent != dir || have != name {
+		return
+	}
+	f.table.rename(n, nil, "")
+	if st.Nlink > 0 && !n.isDir() {
+		f.adoptName(n, st)
+	}
+}
+
+// adoptName gives n a name from the index. Without one n stays nameless until
+// it is looked up again.
+func (f *FS) adoptName(n *node, st *backing.Stat) {
+	for _, path := range f.verifiedNames(st, "") {
+		parent, name, err := f.internParent(path)
+		if err == nil {
+			f.table.rename(n, parent, name)
+			f.table.unpin(parent)
+			return
+		}
+	}
+}
+
+// internParent returns the node of the directory of path, pinned, and the last
+// component. Directories that the kernel does not know are put into the table.
+func (f *FS) internParent(path string) (*node, string, error) {
+	dir := f.table.root
+	f.table.pin(dir)
+	done := 0
+	for {
+		rest := path[done:]
+		i := strings.IndexByte(rest, '/')
+		if i < 0 {
+			return dir, rest, nil
+		}
+		st, err := f.root.Lstat(path[:done+i])
+		if err != nil {
+			f.table.unpin(dir)
+			return nil, "", err
+		}
+		child := f.table.addPinned(uint64(st.ID), st.Mode, dir, rest[:i])
+		f.table.unpin(dir)
+		dir = child
+		done += i + 1
 	}
 }
