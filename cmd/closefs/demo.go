@@ -139,7 +139,7 @@ func (d *demonstration) options(stop <-chan os.Signal, ready func(string)) daemo
 	c.Backing, c.Mountpoint, c.State, c.Listen = d.backing, d.mountpoint, d.state, "127.0.0.1:0"
 	c.SSH = config.SSH{Identity: config.Strings{d.identity}, KnownHosts: config.Strings{d.knownHosts}}
 	c.Targets = []config.Target{{Name: "secondary", URL: "sftp://demo@" + d.listener.Addr().String() + "/"}}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	return daemon.Options{Config: c, Socket: d.socket, Version: versionText(), Log: log, Stop: stop, Ready: ready}
 }
 
