@@ -42,21 +42,25 @@ func (c *connection) watch(interval time.Duration, count int) {
 	}()
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	answered := make(chan struct{}, 1) // room for the only one under way
 	for asking := false; ; {
 		select {
 		case <-ended:
 			return
-		case <-tick.C:
-		}
-		switch silence := c.heard.silence(); {
-		case silence >= interval*time.Duration(count):
-			c.heard.Close()
-		case silence >= interval && !asking:
-			asking = true
-			// It returns with the answer, or when the connection ends.
-			go c.SendRequest("keepalive@openssh.com", true, nil)
-		case silence < interval:
+		case <-answered:
 			asking = false
+		case <-tick.C:
+			switch silence := c.heard.silence(); {
+			case silence >= interval*time.Duration(count):
+				c.heard.Close()
+			case silence >= interval && !asking:
+				asking = true
+				go func() {
+					// It returns with the answer, whatever that is, or when the connection ends.
+					_, _, _ = c.SendRequest("keepalive@openssh.com", true, nil)
+					answered <- struct{}{}
+				}()
+			}
 		}
 	}
 }

@@ -33,6 +33,9 @@ type Fixture struct {
 	// Cut ends the newest connection at once, as a broken link would; nil if
 	// this kind has none.
 	Cut func()
+	// Bound says that the target reaches the directory by a bind mount, and so
+	// does not notice when it is moved away.
+	Bound bool
 }
 
 // Run runs the suite.
