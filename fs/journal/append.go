@@ -63,15 +63,21 @@ func (j *Journal) appendLocked(r *Record) error {
 	return j.put(r)
 }
 
-// putGap stores the Gap record that is owed, if one is. j.mu is held.
+// putGap stores the Gap record that is owed, if one is: a new segment has it at
+// its head. j.mu is held.
 func (j *Journal) putGap() error {
 	if !j.gap {
 		return nil
 	}
-	if j.fresh {
-		return j.rotate(0) // puts it at the head
+	gap := Record{Kind: Gap}
+	buf, err := j.encode(&gap)
+	if err != nil {
+		return err
 	}
-	if err := j.put(&Record{Kind: Gap}); err != nil {
+	if !j.fits(buf) {
+		return j.rotate(0)
+	}
+	if err := j.write(&gap, buf); err != nil {
 		return err
 	}
 	j.gapPut()
@@ -94,10 +100,8 @@ func (j *Journal) put(r *Record) error {
 		if err != nil {
 			return err
 		}
-		s := j.active
-		end := s.end.Load()
-		if !j.fresh && end+int64(len(buf)) <= s.size {
-			return j.write(s, r, buf, end)
+		if j.fits(buf) {
+			return j.write(r, buf)
 		}
 		if err := j.rotate(len(buf)); err != nil {
 			return err
@@ -105,7 +109,12 @@ func (j *Journal) put(r *Record) error {
 	}
 }
 
-func (j *Journal) write(s *segment, r *Record, buf []byte, end int64) error {
+func (j *Journal) fits(buf []byte) bool {
+	return !j.fresh && j.active.end.Load()+int64(len(buf)) <= j.active.size
+}
+
+func (j *Journal) write(r *Record, buf []byte) error {
+	s, end := j.active, j.active.end.Load()
 	if err := j.reserve(r.Pos); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type memDisk struct {
 }
 
 type memNode struct {
+	name         string // newest
 	cur, durable []byte
 }
 
@@ -67,10 +68,10 @@ func (d *memDisk) open(path string, flag int) (file, error) {
 	case n == nil && flag&os.O_CREATE == 0:
 		return nil, os.ErrNotExist
 	case n == nil || flag&os.O_TRUNC != 0:
-		n = &memNode{}
+		n = &memNode{name: path}
 		d.change(func(m map[string]*memNode) { m[path] = n })
 	}
-	return &memFile{d, n, path}, nil
+	return &memFile{d, n}, nil
 }
 
 func (d *memDisk) rename(from, to string) error {
@@ -83,6 +84,7 @@ func (d *memDisk) rename(from, to string) error {
 	if n == nil {
 		return os.ErrNotExist
 	}
+	n.name = to
 	d.change(func(m map[string]*memNode) { delete(m, from); m[to] = n })
 	return nil
 }
@@ -128,7 +130,7 @@ func (d *memDisk) killed() *memDisk {
 	defer d.mu.Unlock()
 	n := newMemDisk(d.rng)
 	n.copyFrom(d.names_, func(m *memNode) memNode {
-		return memNode{append([]byte(nil), m.cur...), append([]byte(nil), m.durable...)}
+		return memNode{m.name, append([]byte(nil), m.cur...), append([]byte(nil), m.durable...)}
 	})
 	n.durable = map[string]*memNode{}
 	for p, m := range d.durable {
@@ -152,7 +154,7 @@ func (d *memDisk) powerCut() *memDisk {
 	n := newMemDisk(d.rng)
 	n.copyFrom(names, func(m *memNode) memNode {
 		b := d.tear(m)
-		return memNode{b, append([]byte(nil), b...)}
+		return memNode{m.name, b, append([]byte(nil), b...)}
 	})
 	n.durable = maps.Clone(n.names_)
 	return n
@@ -183,9 +185,8 @@ func (d *memDisk) tear(m *memNode) []byte {
 }
 
 type memFile struct {
-	d    *memDisk
-	n    *memNode
-	path string
+	d *memDisk
+	n *memNode
 }
 
 func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
@@ -205,7 +206,7 @@ func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
 func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	err := f.d.step("write", f.path)
+	err := f.d.step("write", f.n.name)
 	if err != nil {
 		if f.d.ops != f.d.stopAt {
 			return 0, err
@@ -229,13 +230,13 @@ func (f *memFile) size() (int64, error) {
 func (f *memFile) allocate(n int64) error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	return f.d.step("allocate", f.path)
+	return f.d.step("allocate", f.n.name)
 }
 
 func (f *memFile) sync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if err := f.d.step("sync", f.path); err != nil {
+	if err := f.d.step("sync", f.n.name); err != nil {
 		return err
 	}
 	f.n.durable = append(f.n.durable[:0], f.n.cur...)
