@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,8 +51,7 @@ type demonstration struct {
 }
 
 func demo(ctx context.Context, out io.Writer) (err error) {
-	stop := make(chan os.Signal, 2)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	stop := stopSignals()
 	defer signal.Stop(stop)
 	d := &demonstration{}
 	defer func() { err = errors.Join(err, d.remove()) }()

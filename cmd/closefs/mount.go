@@ -92,11 +92,23 @@ func mount(f mountFlags, args []string) error {
 	out := newOutput(o.Config.State)
 	o.Log = newLog(o.Config.Log, out)
 	o.Ready = out.ready
-	stop := make(chan os.Signal, 2)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	stop := stopSignals()
 	defer signal.Stop(stop)
 	o.Stop = stop
 	return daemon.Run(context.Background(), o)
+}
+
+// stopSignals receives the signals that ask to stop. Those that our parent has
+// us ignore, as nohup(1) and a shell's & do, stay ignored.
+func stopSignals() chan os.Signal {
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, syscall.SIGTERM)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(stop, s)
+		}
+	}
+	return stop
 }
 
 // daemonOptions puts configuration file, flags and arguments together.

@@ -36,13 +36,20 @@ func NewClient(socket string) *Client {
 // Close drops the connection.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// answerTime bounds the questions that a daemon that lives answers at once.
+const answerTime = 30 * time.Second
+
 // Status asks how the mount is. ErrNotRunning if nobody answers.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	return s, c.call(ctx, http.MethodGet, "status", nil, &s)
 }
 
 // Version asks what the daemon was built from.
 func (c *Client) Version(ctx context.Context) (v Version, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	return v, c.call(ctx, http.MethodGet, "version", nil, &v)
 }
 

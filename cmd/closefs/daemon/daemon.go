@@ -87,12 +87,12 @@ func Run(ctx context.Context, o Options) error {
 	d.state.Store(control.Starting)
 	var undo closers
 	if err := d.start(ctx, &undo); err != nil {
-		undo.close(d.log)
+		if cerr := undo.close(); cerr != nil {
+			d.log.Warn("take down what was started", "err", cerr)
+		}
 		return fmt.Errorf("%w %s: %w", ErrCannotMount, o.Config.Mountpoint, err)
 	}
-	err := d.serve(ctx)
-	undo.close(d.log)
-	return err
+	return errors.Join(d.serve(ctx), undo.close())
 }
 
 // closers is what has been started, closed in reverse order.
@@ -100,13 +100,13 @@ type closers []func() error
 
 func (c *closers) add(f func() error) { *c = append(*c, f) }
 
-func (c *closers) close(log *slog.Logger) {
+func (c *closers) close() error {
+	var all error
 	for i := len(*c) - 1; i >= 0; i-- {
-		if err := (*c)[i](); err != nil {
-			log.Error("stop", "err", err)
-		}
+		all = errors.Join(all, (*c)[i]())
 	}
 	*c = nil
+	return all
 }
 
 // start brings everything up to an answering mount.
