@@ -227,10 +227,7 @@ func (f *FS) created(fd int, dir *node, name string, flags uint32, out *fuse.Ent
 		return nil, err
 	}
 	if !h.write {
-		mu := f.inodeLock(n.id)
-		mu.Lock()
-		f.finishWriting(h.of)
-		mu.Unlock()
+		f.publishNow(h.of)
 	}
 	f.fillEntry(&st, out)
 	return h, nil
@@ -239,7 +236,7 @@ func (f *FS) created(fd int, dir *node, name string, flags uint32, out *fuse.Ent
 // handleOf makes the first handle of a new file. A read-only fd stays with the
 // open file, which may be passed through; one that can write is the handle's.
 func (f *FS) handleOf(n *node, fd int, flags uint32) (h *handle, err error) {
-	h = &handle{fd: -1, write: mayWrite(flags), nonblock: flags&unix.O_NONBLOCK != 0}
+	h = newHandle(flags)
 	if how, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && mayWrite(uint32(how)) {
 		h.fd = fd
 		if fd, err = reopen(fd, unix.O_PATH); err != nil {

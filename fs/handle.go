@@ -13,13 +13,21 @@ type handle struct {
 	fd    int       // cached: opened as the application did; passthrough: -1
 	write bool
 
-	nonblock bool // opened with O_NONBLOCK
+	mappable bool // O_RDWR: stores through a mapping are possible
+	nonblock bool // O_NONBLOCK
 
 	// flushed: close(2) was called on a descriptor of it and nothing was
 	// written through it since. Cached mode only.
 	flushed atomic.Bool
 
 	dir *dirHandle
+}
+
+func newHandle(flags uint32) *handle {
+	return &handle{
+		fd: -1, write: mayWrite(flags),
+		mappable: flags&unix.O_ACCMODE == unix.O_RDWR, nonblock: flags&unix.O_NONBLOCK != 0,
+	}
 }
 
 // handleTable numbers the handles. Numbers start at 1: the kernel sends 0 where

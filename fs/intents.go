@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 // the daemon dies names paths whose change may have been made and not recorded.
 type intents struct {
 	mem  []byte // nil: not remembered
+	old  bool   // what is in the slots is of before the machine booted
 	hint atomic.Uint32
 	used []atomic.Bool
 }
@@ -27,9 +29,10 @@ type intent struct {
 }
 
 const (
-	intentSlots = 64
-	intentSize  = 8192 + 32
-	intentPath  = (intentSize - 32) / 2
+	intentHeader = 64 // the boot id (random/boot_id in proc(5)) that the slots are of
+	intentSlots  = 64
+	intentSize   = 8192 + 32
+	intentPath   = (intentSize - 32) / 2
 )
 
 // A slot is: state (1: in use), length of path, length of to, all uint32; 4
@@ -45,7 +48,7 @@ func openIntents(file string) (*intents, error) {
 		return nil, &os.PathError{Op: "open", Path: file, Err: err}
 	}
 	defer unix.Close(fd)
-	const size = intentSlots * intentSize
+	const size = intentHeader + intentSlots*intentSize
 	// Allocated, not just extended: a store to a mapped hole on a full disk
 	// kills the process.
 	if err := unix.Fallocate(fd, 0, 0, size); err != nil && err != unix.EOPNOTSUPP {
@@ -54,8 +57,16 @@ func openIntents(file string) (*intents, error) {
 	if err := unix.Ftruncate(fd, size); err != nil {
 		return nil, err
 	}
-	x.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	return x, err
+	if x.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, err
+	}
+	boot := make([]byte, intentHeader)
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		copy(boot, id)
+	}
+	x.old = !bytes.Equal(x.mem[:intentHeader], boot)
+	copy(x.mem, boot)
+	return x, nil
 }
 
 func (x *intents) close() {
@@ -65,7 +76,9 @@ func (x *intents) close() {
 	}
 }
 
-func (x *intents) slot(i int) []byte { return x.mem[i*intentSize : (i+1)*intentSize] }
+func (x *intents) slot(i int) []byte {
+	return x.mem[intentHeader+i*intentSize : intentHeader+(i+1)*intentSize]
+}
 
 func (x *intents) state(i int) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&x.slot(i)[0]))
@@ -112,7 +125,9 @@ func (x *intents) end(i int) {
 }
 
 // left returns the intents that a daemon before us died with, and forgets them
-// when forget is called.
+// when forget is called. After a power cut a slot may be one that the disk got
+// to see long ago: what such a rename did cannot be told any more, and its id
+// is 0.
 func (x *intents) left() (all []intent, forget func()) {
 	var slots []int
 	for i := 0; x.mem != nil && i < intentSlots; i++ {
@@ -125,10 +140,14 @@ func (x *intents) left() (all []intent, forget func()) {
 		if pathLen > intentPath || toLen > intentPath {
 			continue
 		}
-		all = append(all, intent{
+		in := intent{
 			path: string(b[32 : 32+pathLen]), to: string(b[32+intentPath : 32+intentPath+int(toLen)]),
 			id: binary.NativeEndian.Uint64(b[16:]),
-		})
+		}
+		if x.old {
+			in.id = 0
+		}
+		all = append(all, in)
 	}
 	return all, func() {
 		for _, i := range slots {

@@ -33,7 +33,8 @@ func (f *FS) openHandle(n *node, flags uint32, killSuid bool) (*handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &handle{of: of, fd: -1, write: mayWrite(flags), nonblock: flags&unix.O_NONBLOCK != 0}
+	h := newHandle(flags)
+	h.of = of
 	if !of.passthrough {
 		if h.fd, err = reopen(of.fd, int(flags)&(unix.O_ACCMODE|unix.O_LARGEFILE)); err != nil {
 			f.releaseOpen(of)
@@ -95,11 +96,16 @@ func (f *FS) truncateOpen(h *handle, killSuid bool) error {
 	if h.write {
 		return nil // published when it is closed
 	}
-	mu := f.inodeLock(h.of.n.id)
+	f.publishNow(h.of)
+	return nil
+}
+
+// publishNow publishes what was made or truncated by an open for reading.
+func (f *FS) publishNow(of *openFile) {
+	mu := f.inodeLock(of.n.id)
 	mu.Lock()
 	defer mu.Unlock()
-	f.finishWriting(h.of)
-	return nil
+	f.finishWriting(of)
 }
 
 // truncateFD sets the size of fd's file, O_PATH or not.
@@ -174,7 +180,7 @@ func (f *FS) finishHandle(h *handle) (notify bool) {
 	if h.write {
 		of.removeWriter(h)
 		if len(of.writers) == 0 {
-			notify = f.finishWriting(of) && of.passthrough
+			notify = f.finishWriting(of) && of.passthrough && h.mappable
 		}
 		of.wake()
 	}

@@ -33,7 +33,7 @@ type openFile struct {
 	handles  int       // open files of applications
 	writers  []*handle // those of them that may write
 	dirty    bool      // in the journal's eyes
-	mapped   bool      // a mapping outlived the last writing handle; publish whatever ctime says
+	mapped   bool      // there may be stores that ctime does not tell: publish at the end in any case
 	probing  bool      // a probe is scheduled
 	wait     time.Duration
 	base     version       // at the first open for writing, or when it was published last

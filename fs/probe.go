@@ -20,8 +20,10 @@ const (
 // microsecond until it is given back; it fails with EWOULDBLOCK if it asked for
 // O_NONBLOCK, so the caller must not probe while such an open is under way. The
 // caller holds the inode lock.
-func (f *FS) writable(of *openFile) bool {
-	_, err := unix.FcntlInt(uintptr(of.fd), unix.F_SETLEASE, unix.F_RDLCK)
+func (f *FS) writable(of *openFile) bool { return f.writableFD(of.fd) }
+
+func (f *FS) writableFD(fd int) bool {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
 	if err == unix.EAGAIN {
 		return true
 	}
@@ -29,7 +31,7 @@ func (f *FS) writable(of *openFile) bool {
 		f.noLeases(err)
 		return false
 	}
-	if _, err := unix.FcntlInt(uintptr(of.fd), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
 		f.log.Error("giving back a lease failed", "error", err)
 	}
 	return false
@@ -65,20 +67,23 @@ func (f *FS) probeLater(of *openFile) {
 
 // probe looks whether the mapping is gone.
 func (f *FS) probe(of *openFile) {
+	if f.probed(of) && f.stopped.Err() == nil {
+		f.refreshAttr(of.n.id)
+	}
+}
+
+func (f *FS) probed(of *openFile) (notify bool) {
 	f.order.RLock()
+	defer f.order.RUnlock()
 	mu := f.inodeLock(of.n.id)
 	mu.Lock()
+	defer mu.Unlock()
 	of.probing = false
-	notify := f.finishWriting(of)
+	notify = f.finishWriting(of)
 	if !of.dirty {
 		of.wait = 0
 	}
 	of.wake()
-	id := of.n.id
 	f.unrefOpen(of)
-	mu.Unlock()
-	f.order.RUnlock()
-	if notify && f.stopped.Err() == nil {
-		f.refreshAttr(id)
-	}
+	return notify
 }

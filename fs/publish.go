@@ -17,10 +17,9 @@ func (f *FS) finishWriting(of *openFile) (modified bool) {
 		return false
 	}
 	if of.passthrough && f.writable(of) {
-		if !of.mapped {
-			of.mapped = true
-			of.modified.Store(true)
-		}
+		// Refused once it may only be that the kernel drops the writer a moment
+		// after it queued RELEASE.
+		of.mapped = of.mapped || of.wait > firstProbe
 		f.probeLater(of)
 		return false
 	}
@@ -75,10 +74,23 @@ func (f *FS) recordContent(of *openFile, st *backing.Stat, path string, modified
 		if of.passthrough && modified && fresh(st) {
 			of.modified.Store(true)
 		}
+		// Pages that a mapping has dirtied take stores without moving ctime.
+		of.mapped = of.mapped || of.passthrough && of.mappable()
 		return
 	}
 	of.mapped = false
 	f.open.setDirty(of, false)
+}
+
+// mappable tells whether there may be a writable mapping. The caller holds the
+// inode lock.
+func (of *openFile) mappable() bool {
+	for _, h := range of.writers {
+		if h.mappable {
+			return true
+		}
+	}
+	return len(of.writers) == 0
 }
 
 // contentRecord says that the file at path is complete as described by st.

@@ -10,8 +10,8 @@ import (
 
 // Recover appends what a daemon that died could not: first the changes that it
 // had begun (Options.Intents), then the content of each file that the journal
-// calls dirty. Nobody writes through a mount that does not exist yet, so
-// afterwards nothing is dirty. Mount calls it.
+// calls dirty. Afterwards only those are dirty that somebody still writes
+// through what is left of the mount before. Mount calls it.
 func (f *FS) Recover() error {
 	f.order.Lock()
 	defer f.order.Unlock()
@@ -46,7 +46,7 @@ func (f *FS) recoverDirty(d journal.DirtyFile) error {
 	case err != nil:
 		return err
 	case st.ID == d.ID && isRegular(st.Mode):
-		return f.appendAll(f.contentRecord(&st, d.Path))
+		return f.recoverContent(&st, d.Path)
 	}
 	// Something else is there: the dirty file is gone, and that is to be shipped.
 	if err := f.appendAll(&journal.Record{Kind: journal.Clean, ID: d.ID, Mode: unix.S_IFREG, Path: d.Path}); err != nil {
@@ -59,6 +59,12 @@ func (f *FS) recoverDirty(d journal.DirtyFile) error {
 func (f *FS) recoverIntent(in intent) error {
 	if in.to == "" {
 		return f.recordPath(in.path)
+	}
+	if in.id == 0 {
+		if err := f.recordPath(in.path); err != nil {
+			return err
+		}
+		return f.recordPath(in.to)
 	}
 	to, err := f.root.Lstat(in.to)
 	if gone(err) || err == nil && uint64(to.ID) != in.id {

@@ -93,7 +93,7 @@ func (f *FS) settledLease(of *openFile) bool {
 	}
 	if f.writable(of) {
 		// Mapped and closed: what the close left, and any store since.
-		if len(of.writers) == 0 && of.mapped {
+		if len(of.writers) == 0 {
 			f.publish(of, true)
 		}
 		return true

@@ -171,7 +171,7 @@ func (m *replica) rename(r *journal.Record) {
 func history(r *rig, id journal.FileID) (all []string) {
 	for _, rec := range r.journal.since(0) {
 		if rec.ID == id || os.Getenv("ALL") != "" {
-			all = append(all, fmt.Sprintf("%x ", rec.ID) + showRecord(rec))
+			all = append(all, fmt.Sprintf("%x ", rec.ID)+showRecord(rec))
 		}
 	}
 	return all

@@ -1,0 +1,100 @@
+package fs
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"closefs/fs/backing"
+)
+
+// A foreign file was dirty when the daemon before us died, and somebody still
+// writes it: what a process opened in kernel passthrough goes on working on the
+// dead mount, and nobody is told when it is closed. So the lease is asked until
+// it is granted, and then the file is published.
+type foreign struct {
+	n    *node // pinned
+	fd   int   // read-only
+	wait time.Duration
+}
+
+// recoverContent publishes a dirty file, and watches it if it is still written.
+// The caller holds order.
+func (f *FS) recoverContent(st *backing.Stat, path string) error {
+	r := f.contentRecord(st, path)
+	w := f.watchForeign(st, path)
+	r.StillOpen = w != nil
+	if err := f.appendAll(r); err != nil {
+		return err
+	}
+	if w != nil {
+		f.log.Info("a file is still written through the mount before", "path", path)
+		f.foreignLater(w)
+	}
+	return nil
+}
+
+// watchForeign returns nil if nobody writes the file.
+func (f *FS) watchForeign(st *backing.Stat, path string) *foreign {
+	fd, err := f.root.Openat(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil // not readable for an ordinary user, who had no passthrough either
+	}
+	if !f.writableFD(fd) {
+		unix.Close(fd)
+		return nil
+	}
+	dir, name, err := f.internParent(path)
+	if err != nil {
+		unix.Close(fd)
+		return nil
+	}
+	w := &foreign{n: f.table.addPinned(uint64(st.ID), st.Mode, dir, name), fd: fd, wait: firstProbe}
+	f.table.unpin(dir)
+	return w
+}
+
+func (f *FS) foreignLater(w *foreign) {
+	f.background.Add(1)
+	timer := time.NewTimer(w.wait)
+	w.wait = min(2*w.wait, lastProbe)
+	go func() {
+		defer f.background.Done()
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			if f.foreignWritten(w) {
+				f.foreignLater(w)
+				return
+			}
+		case <-f.stopped.Done(): // it stays dirty: the next start looks again
+		}
+		unix.Close(w.fd)
+		f.table.unpin(w.n)
+	}()
+}
+
+// foreignWritten publishes w's file if nobody writes it any more.
+func (f *FS) foreignWritten(w *foreign) bool {
+	f.order.RLock()
+	defer f.order.RUnlock()
+	mu := f.inodeLock(w.n.id)
+	mu.Lock()
+	defer mu.Unlock()
+	if of := w.n.open; of != nil && of.dirty {
+		of.modified.Store(true)
+		return false // whoever writes it through this mount publishes it
+	}
+	if f.writableFD(w.fd) {
+		return true
+	}
+	st, err := f.root.Fstat(w.fd)
+	if err != nil {
+		f.log.Error("a file written through the mount before", "id", w.n.id, "error", err)
+		return false
+	}
+	if path, named := f.nameOf(w.n, &st); named && st.Nlink > 0 {
+		f.record(f.contentRecord(&st, path))
+	}
+	return false
+}
