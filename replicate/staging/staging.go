@@ -5,6 +5,7 @@
 //	.closefs/tmp/        files, symlinks and links being made, before their rename
 //	.closefs/trash/      what was removed, one entry for each removal
 //	.closefs/heartbeat   the newest heartbeat
+//	.closefs/swap-N      one of two names that are being exchanged; the only path in here that steps name
 //
 // An entry of tmp is called INSTANCE.TIME.CONNECTION.N (TIME in seconds, the
 // fields in hexadecimal), an entry of trash TIME~N~PATH, where in PATH a slash
@@ -30,6 +31,7 @@ const (
 	Tmp       = ".closefs/tmp"
 	Trash     = ".closefs/trash"
 	Heartbeat = ".closefs/heartbeat"
+	Swap      = ".closefs/swap-" // plus a position: one of two names that are being exchanged
 )
 
 // staleAfter is how old a staged entry of another instance has to be before it
@@ -64,7 +66,7 @@ func CheckPath(path string) error {
 			return fmt.Errorf("%q has the element %q: %w", path, element, ErrPath)
 		}
 	}
-	if path == Dir || strings.HasPrefix(path, Dir+"/") {
+	if path == Dir || strings.HasPrefix(path, Dir+"/") && !strings.HasPrefix(path, Swap) {
 		return fmt.Errorf("%q is closefs's own: %w", path, ErrPath)
 	}
 	return nil
