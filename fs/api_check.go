@@ -19,7 +19,7 @@ var (
 // served are the requests that FS answers itself. The others get ENOSYS from
 // the embedded default, which makes the kernel do without: Access
 // (default_permissions), GetLk, SetLk and SetLkw (locks are the kernel's own),
-// Statx, Writev.
+// Writev.
 type served interface {
 	Lookup(<-chan struct{}, *fuse.InHeader, string, *fuse.EntryOut) fuse.Status
 	Forget(uint64, uint64)
@@ -53,6 +53,7 @@ type served interface {
 	ReadDirPlus(<-chan struct{}, *fuse.ReadIn, *fuse.DirEntryList) fuse.Status
 	ReleaseDir(*fuse.ReleaseIn)
 	FsyncDir(<-chan struct{}, *fuse.FsyncIn) fuse.Status
+	Statx(<-chan struct{}, *fuse.StatxIn, *fuse.StatxOut) fuse.Status
 	StatFs(<-chan struct{}, *fuse.InHeader, *fuse.StatfsOut) fuse.Status
 	Ioctl(<-chan struct{}, *fuse.IoctlIn, []byte, *fuse.IoctlOut, []byte) fuse.Status
 }

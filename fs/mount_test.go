@@ -81,6 +81,17 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
+func TestBirthTime(t *testing.T) {
+	r := newRig(t)
+	write(t, r.path("a"), "x")
+	var there, here unix.Statx_t
+	check(t, unix.Statx(unix.AT_FDCWD, r.back+"/a", 0, unix.STATX_BTIME, &there))
+	check(t, unix.Statx(unix.AT_FDCWD, r.path("a"), 0, unix.STATX_BTIME, &here))
+	if here.Btime != there.Btime || here.Mask&unix.STATX_BTIME != there.Mask&unix.STATX_BTIME {
+		t.Errorf("birth time %v, in the backing directory %v", here.Btime, there.Btime)
+	}
+}
+
 func TestBusy(t *testing.T) {
 	r := newRig(t)
 	write(t, r.path("a"), "x")

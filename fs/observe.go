@@ -170,3 +170,8 @@ func (o *observed) StatFs(cancel <-chan struct{}, input *fuse.InHeader, out *fus
 	defer o.since("statfs", time.Now())
 	return o.fs.StatFs(cancel, input, out)
 }
+
+func (o *observed) Statx(cancel <-chan struct{}, input *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
+	defer o.since("statx", time.Now())
+	return o.fs.Statx(cancel, input, out)
+}

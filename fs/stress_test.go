@@ -20,33 +20,37 @@ import (
 // replays the records: they must lead to exactly the tree that is there, each
 // name with its inode, and each file with the content that was recorded last.
 func TestStress(t *testing.T) {
-	modes(t, func(t *testing.T, mode rigOption) {
-		r := newRig(t, mode)
-		steps := 1500
-		if testing.Short() {
-			steps = 300
-		}
-		var wg sync.WaitGroup
-		for seed := range 6 {
-			wg.Go(func() {
-				s := stresser{root: r.mnt, rng: rand.New(rand.NewPCG(uint64(seed), 1))}
-				for range steps {
-					if err := s.step(); err != nil && !expected(err) {
-						t.Error(err)
-						return
-					}
+	modes(t, stress)
+	// The kernel asks about every name each time, also while it is changed.
+	t.Run("uncached", func(t *testing.T) { stress(t, func(o *Options) { o.Timeout = -1 }) })
+}
+
+func stress(t *testing.T, mode rigOption) {
+	r := newRig(t, mode)
+	steps := 1500
+	if testing.Short() {
+		steps = 300
+	}
+	var wg sync.WaitGroup
+	for seed := range 6 {
+		wg.Go(func() {
+			s := stresser{root: r.mnt, rng: rand.New(rand.NewPCG(uint64(seed), 1))}
+			for range steps {
+				if err := s.step(); err != nil && !expected(err) {
+					t.Error(err)
+					return
 				}
-				s.closeAll()
-			})
-		}
-		wg.Wait()
-		r.settle()
-		r.closed()
-		compareTree(t, r, replay(r.journal.since(0)))
-		if dirty := r.journal.Dirty(); len(dirty) > 0 {
-			t.Errorf("dirty: %+v", dirty)
-		}
-	})
+			}
+			s.closeAll()
+		})
+	}
+	wg.Wait()
+	r.settle()
+	r.closed()
+	compareTree(t, r, replay(r.journal.since(0)))
+	if dirty := r.journal.Dirty(); len(dirty) > 0 {
+		t.Errorf("dirty: %+v", dirty)
+	}
 }
 
 // expected are errors that a race between the goroutines explains.
