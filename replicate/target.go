@@ -28,7 +28,9 @@ type Dialer interface {
 // a symlink, neither at the end of a path nor on the way: where a parent of
 // path is not a real directory, the method returns ErrNotExist and touches
 // nothing. What was verified once on this connection may be remembered until
-// the connection itself changes it.
+// the connection itself changes it. A path that breaks these rules, or that is
+// ".closefs" or below it, is ErrUnsupported; so is the root, except for Lstat,
+// List, Mkdir and SetAttr.
 //
 // Every method may be called concurrently, and every method may be repeated
 // after an unknown outcome: it then leaves the same result as one success.
@@ -66,7 +68,8 @@ type Target interface {
 	// non-directory. ErrNotExist if existing or the parent is missing,
 	// ErrUnsupported where !Caps.Hardlink.
 	Link(ctx context.Context, existing, path string) error
-	// SetAttr changes the attributes of path, following no symlink.
+	// SetAttr changes the attributes of path, following no symlink. What cannot
+	// be set on a symlink at this target is left alone.
 	SetAttr(ctx context.Context, path string, attr Attr) error
 	// Rename moves from to to, atomically replacing a file or an empty
 	// directory there. ErrNotExist if from, or to's parent, is missing; ErrExist
@@ -104,7 +107,7 @@ type Entry struct {
 	Mtime time.Time
 	UID   uint32
 	GID   uint32
-	Dest  string // symlink destination, if the target tells it without a further request; else ""
+	Dest  string // symlink destination
 	Xattr map[string][]byte
 }
 
@@ -113,8 +116,10 @@ type Attr struct {
 	Mode  uint32 // st_mode; the type bits are only looked at by Special
 	UID   uint32
 	GID   uint32
-	Atime time.Time
-	Mtime time.Time // rounded down to Caps.TimeUnit
+	Atime time.Time // zero: left alone, or the same as Mtime where both are set at once
+	Mtime time.Time // rounded down to Caps.TimeUnit; zero: both times are left alone
+	// Xattr are all extended attributes that the path is to have, of those
+	// namespaces that are replicated; nil leaves them alone.
 	Xattr map[string][]byte
 }
 

@@ -35,8 +35,11 @@ func (t *Target) Put(ctx context.Context, path string, src io.ReaderAt, size int
 			if err := unix.Fsync(fd); err != nil {
 				return fmt.Errorf("sync: %w", err)
 			}
-			if ready != nil {
-				return ready()
+			if ready == nil {
+				return nil
+			}
+			if err := ready(); err != nil {
+				return foreign{err}
 			}
 			return nil
 		})
@@ -107,7 +110,7 @@ func (t *Target) fill(ctx context.Context, fd int, src io.ReaderAt, size int64) 
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return fmt.Errorf("read source at %d of %d: %w", off, size, err)
+			return fmt.Errorf("read source at %d of %d: %w", off, size, foreign{err})
 		}
 		if err := writeAll(fd, buf[:n]); err != nil {
 			return fmt.Errorf("write: %w", err)

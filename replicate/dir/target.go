@@ -89,7 +89,7 @@ func (t *Target) alive(ctx context.Context) error {
 // already stay as they are.
 func classify(err error) error {
 	var errno unix.Errno
-	if !errors.As(err, &errno) || hasSentinel(err) {
+	if !errors.As(err, &errno) || hasSentinel(err) || errors.As(err, new(foreign)) {
 		return err
 	}
 	if s := sentinel(errno); s != nil {
@@ -97,6 +97,13 @@ func classify(err error) error {
 	}
 	return err
 }
+
+// foreign is an error of the source or of ready: what its errno says is not
+// said of the target.
+type foreign struct{ error }
+
+// Unwrap returns the error itself.
+func (f foreign) Unwrap() error { return f.error }
 
 func hasSentinel(err error) bool {
 	for _, s := range []error{

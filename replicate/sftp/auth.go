@@ -93,7 +93,10 @@ func (d *Dialer) handshakeError(err error, check *checker, id *identities) error
 	if check.err != nil {
 		return check.err
 	}
-	if check.passed && strings.Contains(err.Error(), "unable to authenticate") {
+	// Neither of the two has a type of its own.
+	denied := strings.Contains(err.Error(), "unable to authenticate") ||
+		strings.Contains(err.Error(), "Too many authentication failures")
+	if check.passed && denied {
 		return fmt.Errorf("%s: %w: user %q is not let in with any key of %s",
 			d.addr(), replicate.ErrRefused, d.o.User, strings.Join(id.names, ", "))
 	}

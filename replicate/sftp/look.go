@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -141,7 +142,11 @@ func (t *Target) readDir(ctx context.Context, abs string) ([]wire.Name, error) {
 				err = cerr
 			}
 			for _, n := range more {
-				if n.Name != "." && n.Name != ".." {
+				switch {
+				case n.Name == "." || n.Name == "..":
+				case n.Name == "" || strings.ContainsAny(n.Name, "/\x00"):
+					err = fmt.Errorf("%w: the server lists the name %q", wire.ErrPacket, n.Name)
+				default:
 					names = append(names, n)
 				}
 			}

@@ -2,12 +2,14 @@ package targettest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"closefs/replicate"
@@ -202,4 +204,22 @@ func testUnwritableDirectories(t *testing.T, b *bench) {
 	b.has("a/b/f", "after")
 	b.has("moved/new", "new")
 	b.hasNot("a/b/d")
+}
+
+// testPutsAtOnceIntoUnwritable lets many steps widen and restore one mode.
+func testPutsAtOnceIntoUnwritable(t *testing.T, b *bench) {
+	target := b.dial()
+	must(t, target.Mkdir(t.Context(), "d", attr(unix.S_IFDIR|0o555)))
+	var group errgroup.Group
+	for i := range 32 {
+		group.Go(func() error { return put(t, target, fmt.Sprint("d/f", i), "content") })
+	}
+	must(t, group.Wait())
+	for i := range 32 {
+		b.has(fmt.Sprint("d/f", i), "content")
+	}
+	if info, err := os.Lstat(b.path("d")); err != nil || info.Mode().Perm() != 0o555 {
+		t.Errorf("d: %v, %v; want mode 0555", info, err)
+	}
+	must(t, os.Chmod(b.path("d"), 0o755)) // the suite itself may not be root
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"closefs/replicate"
 )
@@ -113,10 +114,14 @@ func testPutRepeated(t *testing.T, b *bench) {
 
 func testPutSourceError(t *testing.T, b *bench) {
 	target := b.dial()
-	broken := errors.New("broken source")
+	broken := &os.PathError{Op: "read", Path: "source", Err: unix.ESTALE}
 	for _, size := range []int64{10, 8 << 20} {
 		src := &failing{size: size, at: size / 2, err: broken}
-		wants(t, "put", target.Put(t.Context(), "f", src, size, fileAttr(), nil), broken)
+		err := target.Put(t.Context(), "f", src, size, fileAttr(), nil)
+		wants(t, "put", err, broken)
+		if errors.Is(err, replicate.ErrConnection) {
+			t.Errorf("an error of the source is taken for the target's: %v", err)
+		}
 		b.hasNot("f")
 		b.nothingStaged()
 	}
@@ -137,9 +142,12 @@ func testPutShortSource(t *testing.T, b *bench) {
 func testPutNotReady(t *testing.T, b *bench) {
 	target := b.dial()
 	b.put(target, "f", "before")
-	moved := errors.New("source has changed")
+	moved := &os.PathError{Op: "stat", Path: "source", Err: unix.ENOENT}
 	err := target.Put(t.Context(), "f", strings.NewReader("after"), 5, fileAttr(), func() error { return moved })
 	wants(t, "put", err, moved)
+	if errors.Is(err, replicate.ErrNotExist) {
+		t.Errorf("an error of ready is taken for the target's: %v", err)
+	}
 	b.has("f", "before")
 	b.nothingStaged()
 }

@@ -84,6 +84,7 @@ func Run(t *testing.T, k Kind) {
 		"NoSpace":                       testNoSpace,
 		"Permission":                    testPermission,
 		"UnwritableDirectories":         testUnwritableDirectories,
+		"PutsAtOnceIntoUnwritable":      testPutsAtOnceIntoUnwritable,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newBench(t, k)) })
 	}

@@ -1,10 +1,13 @@
 package wire
 
+import "slices"
+
 // A Batch is a number of requests that are sent together and in order. It is
 // used by one goroutine, and sent once.
 type Batch struct {
 	client  *Client
 	packets [][]byte
+	open    bool // the last of packets is our own, to be appended to
 }
 
 // mergeBelow is up to which length packets are joined: one write to the SSH
@@ -25,13 +28,15 @@ func (b *Batch) request(t byte) (Packet, *Call) {
 	return p, call
 }
 
-func (b *Batch) add(p Packet) {
-	raw := p.Finish(0)
-	if n := len(b.packets); n > 0 && len(b.packets[n-1])+len(raw) <= mergeBelow {
+func (b *Batch) add(p Packet) { b.append(p.Finish(0)) }
+
+func (b *Batch) append(raw []byte) {
+	if n := len(b.packets); n > 0 && b.open && len(b.packets[n-1])+len(raw) <= mergeBelow {
 		b.packets[n-1] = append(b.packets[n-1], raw...)
 		return
 	}
 	b.packets = append(b.packets, raw)
+	b.open = true
 }
 
 // strings adds a request that consists of strings.
@@ -63,15 +68,19 @@ func (b *Batch) Open(path string, flags uint32, a Attrs) *Call {
 	return call
 }
 
-// Write writes data, which is copied, at offset.
+// Write writes data at offset. It has to stay as it is until Send returns.
 func (b *Batch) Write(handle string, offset uint64, data []byte) *Call {
 	p, call := b.request(Write)
-	p = append(make(Packet, 0, len(p)+16+len(handle)+len(data)), p...)
 	p.String(handle)
 	p.Uint64(offset)
 	p.Uint32(uint32(len(data)))
-	p = append(p, data...)
-	b.add(p)
+	b.append(p.Finish(len(data)))
+	if len(data) <= mergeBelow/2 {
+		b.append(slices.Clone(data))
+		return call
+	}
+	b.packets = append(b.packets, data)
+	b.open = false
 	return call
 }
 

@@ -146,7 +146,7 @@ func ReadPacket(r io.Reader) (byte, Fields, error) {
 		}
 		return 0, Fields{}, err
 	}
-	return head[4], Fields{rest: body}, nil
+	return head[4], NewFields(body), nil
 }
 
 // Fields takes a packet apart. After the first field that is not there, every
@@ -155,6 +155,9 @@ type Fields struct {
 	rest []byte
 	bad  bool
 }
+
+// NewFields takes apart what follows a packet's type.
+func NewFields(b []byte) Fields { return Fields{rest: b} }
 
 // Err is ErrPacket if a field was missing.
 func (f *Fields) Err() error {
