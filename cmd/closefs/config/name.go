@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"os/user"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -46,7 +47,7 @@ func DefaultPlaces() Places {
 	if uid == 0 {
 		return Places{Config: "/etc/closefs", State: "/var/lib/closefs", Sockets: "/run/closefs"}
 	}
-	home, _ := os.UserHomeDir()
+	home := Home()
 	p := Places{
 		Config:  filepath.Join(xdg("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "closefs"),
 		State:   filepath.Join(xdg("XDG_STATE_HOME", filepath.Join(home, ".local/state")), "closefs"),
@@ -56,6 +57,18 @@ func DefaultPlaces() Places {
 		p.Sockets = filepath.Join(run, "closefs")
 	}
 	return p
+}
+
+// Home is the home directory of the user running: $HOME or, where that is not
+// set, as in a systemd service, the one in the user database. "" if there is none.
+func Home() string {
+	if home, err := os.UserHomeDir(); err == nil {
+		return home
+	}
+	if u, err := user.Current(); err == nil {
+		return u.HomeDir
+	}
+	return ""
 }
 
 // xdg is the variable's value; relative ones are invalid and ignored.

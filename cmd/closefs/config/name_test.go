@@ -2,6 +2,7 @@ package config
 
 import (
 	"os/exec"
+	"os/user"
 	"strings"
 	"testing"
 )
@@ -54,5 +55,21 @@ func TestSocketFits(t *testing.T) {
 	p := Places{Sockets: "/run/closefs"}
 	if got := p.Socket("var-www"); got != "/run/closefs/var-www.sock" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A systemd service has no $HOME: root's known_hosts is found all the same.
+func TestHomeWithoutHOME(t *testing.T) {
+	t.Setenv("HOME", "/elsewhere")
+	if got := Home(); got != "/elsewhere" {
+		t.Errorf("got %q", got)
+	}
+	u, err := user.Current()
+	if err != nil {
+		t.Skip("this user is in no database")
+	}
+	t.Setenv("HOME", "")
+	if got := Home(); got != u.HomeDir {
+		t.Errorf("got %q, want %q", got, u.HomeDir)
 	}
 }

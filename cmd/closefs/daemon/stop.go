@@ -119,9 +119,9 @@ func (d *daemon) unmount(ctx context.Context) error {
 	return nil
 }
 
-// detach takes the mount out of the tree although files are open in it, and cuts
-// it off, so that nothing can be changed any more that would not be journaled:
-// who has files open there loses them now.
+// detach takes the mount out of the tree although files are open in it, and, as
+// root, cuts it off, so that nothing can be changed any more that would not be
+// journaled: who has files open there loses them now.
 func (d *daemon) detach(signal string) error {
 	d.log.Warn("detaching the mount although it is in use", "signal", signal)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -129,8 +129,8 @@ func (d *daemon) detach(signal string) error {
 	if err := d.fs.Settle(ctx); err != nil {
 		d.log.Warn("some closes are journaled at the next start only", "err", err)
 	}
-	connection, connErr := preflight.FindConnection(d.c.Mountpoint)
-	if err := preflight.Detach(d.c.Mountpoint); err != nil {
+	cut, err := preflight.Cut(d.c.Mountpoint)
+	if err != nil {
 		select {
 		case <-d.gone: // it became free meanwhile
 			return nil
@@ -138,13 +138,7 @@ func (d *daemon) detach(signal string) error {
 			return err
 		}
 	}
-	err := connErr
-	if err == nil {
-		err = connection.Abort()
-	}
-	if err != nil {
-		d.log.Warn("processes may go on using the detached mount until closefs has ended", "err", err)
-	} else {
+	if cut {
 		<-d.gone
 	}
 	return fmt.Errorf("%s: %w", d.c.Mountpoint, ErrDetached)

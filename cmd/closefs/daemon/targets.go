@@ -107,7 +107,7 @@ func (d *daemon) dialer(a config.Address, keys []string, log *slog.Logger) (repl
 // first is the one that `closefs trust` adds to.
 func DefaultKnownHosts() []string {
 	files := []string{"/etc/ssh/ssh_known_hosts"}
-	if home, err := os.UserHomeDir(); err == nil {
+	if home := config.Home(); home != "" {
 		files = append([]string{filepath.Join(home, ".ssh/known_hosts")}, files...)
 	}
 	return files
@@ -135,8 +135,8 @@ func identities(named []string, addrs []config.Address) ([]string, error) {
 	if len(named) > 0 {
 		return named, nil
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
+	home := config.Home()
+	if home == "" {
 		return nil, nil // ssh-agent is all there is
 	}
 	var usable []string

@@ -76,9 +76,18 @@ func ClearDead(ctx context.Context, mountpoint string, log *slog.Logger) error {
 
 // Detach unmounts lazily (umount2(2), MNT_DETACH): the mount is gone from the
 // tree at once; files that are open stay usable as long as its daemon lives.
-func Detach(mountpoint string) error {
+func Detach(mountpoint string) error { return detach(mountpoint, 0) }
+
+// Cut is Detach that, done by root, also ends the connection between kernel and
+// daemon (MNT_FORCE): files that are open are of no use any more, and the serving
+// loop ends. It reports whether it has.
+func Cut(mountpoint string) (cut bool, err error) {
+	return os.Geteuid() == 0, detach(mountpoint, unix.MNT_FORCE)
+}
+
+func detach(mountpoint string, flags int) error {
 	if os.Geteuid() == 0 {
-		if err := unix.Unmount(mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		if err := unix.Unmount(mountpoint, flags|unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("detach %s: %w", mountpoint, err)
 		}
 		return nil
