@@ -57,7 +57,7 @@ func (f *FS) setAttr(n *node, fd int, in *fuse.SetAttrInCommon) (st backing.Stat
 		intent: intent{path: path, skip: !named},
 		apply:  func() error { return f.applyAttr(fd, in) },
 		update: func() []*journal.Record {
-			if st, err = f.root.Fstat(fd); err != nil || !named || st.Nlink == 0 || onlyAtime(in) {
+			if st, err = f.fstat(n, fd); err != nil || !named || st.Nlink == 0 || onlyAtime(in) {
 				return nil
 			}
 			return []*journal.Record{attrRecord(&st, path)}
@@ -98,7 +98,7 @@ func (f *FS) resize(n *node, fd int, size int64, in *fuse.SetAttrInCommon) (back
 	if err != nil {
 		return backing.Stat{}, err
 	}
-	return f.root.Fstat(fd)
+	return f.fstat(n, fd)
 }
 
 // applyAttr changes everything but the size. Owner goes before mode, because

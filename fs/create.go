@@ -334,7 +334,7 @@ func (f *FS) linkIn(d *dirFD, n *node, fd int, name string, out *fuse.EntryOut) 
 		},
 		update: func() []*journal.Record {
 			var st backing.Stat
-			if st, statErr = f.root.Fstat(fd); statErr != nil {
+			if st, statErr = f.fstat(n, fd); statErr != nil {
 				return nil
 			}
 			f.table.add(n.id, st.Mode, d.n, name, 1)

@@ -88,7 +88,7 @@ func (f *FS) foreignWritten(w *foreign) bool {
 	if f.writableFD(w.fd) {
 		return true
 	}
-	st, err := f.root.Fstat(w.fd)
+	st, err := f.fstat(w.n, w.fd)
 	if err != nil {
 		f.log.Error("a file written through the mount before", "id", w.n.id, "error", err)
 		return false

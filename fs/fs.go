@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,11 @@ func (o *Options) defaults() error {
 	if o.Backing == nil || o.Mountpoint == "" || o.Journal == nil {
 		return errors.New("mount: backing directory, mountpoint and journal are required")
 	}
+	abs, err := filepath.Abs(o.Mountpoint)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", o.Mountpoint, err)
+	}
+	o.Mountpoint = abs
 	if o.ShipOpenAfter == 0 {
 		o.ShipOpenAfter = DefaultShipOpenAfter
 	}

@@ -225,8 +225,8 @@ func (f *FS) walkDir(dir string) {
 			path := joinPath(dir, e.Name())
 			if e.IsDir() {
 				subdirs = append(subdirs, path)
-			} else if st, err := f.root.Fstatat(fd, e.Name()); err == nil && st.Nlink > 1 {
-				f.links.add(uint64(st.ID), path)
+			} else {
+				f.indexFile(fd, e.Name(), path)
 			}
 		}
 		if err != nil {
@@ -235,6 +235,17 @@ func (f *FS) walkDir(dir string) {
 	}
 	for _, sub := range subdirs {
 		f.walkDir(sub)
+	}
+}
+
+// indexFile puts a file into the index if it has several names.
+func (f *FS) indexFile(dirfd int, name, path string) {
+	var few unix.Stat_t
+	if err := unix.Fstatat(dirfd, name, &few, unix.AT_SYMLINK_NOFOLLOW); err != nil || few.Nlink < 2 {
+		return
+	}
+	if st, err := f.root.Fstatat(dirfd, name); err == nil {
+		f.links.add(uint64(st.ID), path)
 	}
 }
 

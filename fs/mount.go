@@ -81,13 +81,15 @@ func (f *FS) mountOptions() (*fuse.MountOptions, error) {
 	o := &fuse.MountOptions{
 		FsName: fsType + "#" + f.root.Path(), Name: fsType,
 		MaxWrite: 1 << 20, MaxBackground: 128,
-		EnableAcl:         true,
-		ExtraCapabilities: capabilities,
-		DirectMountStrict: root,
-		AllowOther:        root || userAllowOther(),
-		Options:           append([]string{"default_permissions"}, rest...),
-		Logger:            slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
-		PanicHandler:      f.panicked,
+		EnableAcl: true,
+		// A symlink's target never changes; another symlink is another node.
+		EnableSymlinkCaching: true,
+		ExtraCapabilities:    capabilities,
+		DirectMountStrict:    root,
+		AllowOther:           root || userAllowOther(),
+		Options:              append([]string{"default_permissions"}, rest...),
+		Logger:               slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
+		PanicHandler:         f.panicked,
 	}
 	if root {
 		o.DirectMountFlags = flags | unix.MS_MGC_VAL

@@ -191,8 +191,8 @@ func (f *FS) choosePassthrough(of *openFile) {
 	if !f.passthrough.Load() {
 		return
 	}
-	st, err := f.root.Fstat(of.fd)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+	st, err := f.fstat(of.n, of.fd)
+	if err != nil || !isRegular(st.Mode) || st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
 		return
 	}
 	fd, err := f.readable(of.fd)
@@ -241,7 +241,7 @@ func (f *FS) beginWriting(of *openFile, created bool) error {
 	if of.dirty {
 		return nil
 	}
-	st, err := f.root.Fstat(of.fd)
+	st, err := f.fstat(of.n, of.fd)
 	if err != nil {
 		return err
 	}

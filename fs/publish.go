@@ -32,7 +32,7 @@ func (f *FS) finishWriting(of *openFile) (modified bool) {
 func (f *FS) publish(of *openFile, still bool) (modified bool) {
 	// Before the stat: what is written after it sets modified again.
 	modified = of.modified.Swap(false)
-	st, err := f.root.Fstat(of.fd)
+	st, err := f.fstat(of.n, of.fd)
 	if err != nil {
 		f.log.Error("open file cannot be described", "id", of.n.id, "error", err)
 		of.modified.Store(true)

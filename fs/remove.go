@@ -83,8 +83,9 @@ func (f *FS) openVictim(d *dirFD, name string) (fd int, st backing.Stat, err err
 // or order exclusively.
 func (f *FS) victimGone(fd int, st *backing.Stat, dir *node, name, path string) []*journal.Record {
 	id := uint64(st.ID)
-	if after, err := f.root.Fstat(fd); err == nil {
-		*st = after
+	var after unix.Stat_t
+	if err := unix.Fstat(fd, &after); err == nil {
+		st.Stat_t = after
 	}
 	last := st.Nlink == 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR
 	n := f.table.get(id)

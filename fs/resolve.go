@@ -44,6 +44,13 @@ func (f *FS) fileID(n *node) journal.FileID {
 	return journal.FileID(n.id)
 }
 
+// fstat describes n by a descriptor that is known to be n's, which saves asking
+// for its identity. The error is an errno.
+func (f *FS) fstat(n *node, fd int) (st backing.Stat, err error) {
+	st.ID = f.fileID(n)
+	return st, unix.Fstat(fd, &st.Stat_t)
+}
+
 // verified returns fd if it is n's, else it closes fd and answers ESTALE.
 func (f *FS) verified(n *node, fd int) (int, error) {
 	st, err := f.root.Fstat(fd)
@@ -61,17 +68,17 @@ func (f *FS) verified(n *node, fd int) (int, error) {
 func (f *FS) stat(n *node) (backing.Stat, error) {
 	if of := f.acquireOpen(n); of != nil {
 		defer f.releaseOpen(of)
-		return f.root.Fstat(of.fd)
+		return f.fstat(n, of.fd)
 	}
 	if n.id == rootNode {
-		return f.root.Fstat(f.root.FD())
+		return f.fstat(n, f.root.FD())
 	}
 	parent, name, orphan := f.table.where(n)
 	if parent == nil {
 		if orphan < 0 {
 			return backing.Stat{}, unix.ESTALE
 		}
-		return f.root.Fstat(orphan)
+		return f.fstat(n, orphan)
 	}
 	d, err := f.dirs.acquire(parent)
 	if err != nil {
