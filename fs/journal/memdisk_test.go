@@ -16,7 +16,7 @@ import (
 // synced are there or not, each by chance.
 type memDisk struct {
 	mu      sync.Mutex
-	names_  map[string]*memNode
+	files   map[string]*memNode
 	durable map[string]*memNode
 	pending []func(map[string]*memNode) // changes of names since the last syncDir
 	ops     int
@@ -34,8 +34,11 @@ const sector = 512
 
 var errStopped = errors.New("the machine has stopped")
 
+// newMemDisk has chances of its own, drawn from rng: others may use that at the
+// same time.
 func newMemDisk(rng *rand.Rand) *memDisk {
-	return &memDisk{names_: map[string]*memNode{}, durable: map[string]*memNode{}, rng: rng}
+	return &memDisk{files: map[string]*memNode{}, durable: map[string]*memNode{},
+		rng: rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))}
 }
 
 // step counts an operation. The one at stopAt is the first that does not happen.
@@ -51,7 +54,7 @@ func (d *memDisk) step(op, path string) error {
 }
 
 func (d *memDisk) change(fn func(map[string]*memNode)) {
-	fn(d.names_)
+	fn(d.files)
 	d.pending = append(d.pending, fn)
 }
 
@@ -63,7 +66,7 @@ func (d *memDisk) open(path string, flag int) (file, error) {
 			return nil, err
 		}
 	}
-	n := d.names_[path]
+	n := d.files[path]
 	switch {
 	case n == nil && flag&os.O_CREATE == 0:
 		return nil, os.ErrNotExist
@@ -80,7 +83,7 @@ func (d *memDisk) rename(from, to string) error {
 	if err := d.step("rename", from); err != nil {
 		return err
 	}
-	n := d.names_[from]
+	n := d.files[from]
 	if n == nil {
 		return os.ErrNotExist
 	}
@@ -95,7 +98,7 @@ func (d *memDisk) remove(path string) error {
 	if err := d.step("remove", path); err != nil {
 		return err
 	}
-	if d.names_[path] == nil {
+	if d.files[path] == nil {
 		return os.ErrNotExist
 	}
 	d.change(func(m map[string]*memNode) { delete(m, path) })
@@ -106,7 +109,7 @@ func (d *memDisk) names(dir string) ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var l []string
-	for p := range d.names_ {
+	for p := range d.files {
 		if filepath.Dir(p) == dir {
 			l = append(l, filepath.Base(p))
 		}
@@ -120,7 +123,7 @@ func (d *memDisk) syncDir(dir string) error {
 	if err := d.step("syncdir", dir); err != nil {
 		return err
 	}
-	d.durable, d.pending = maps.Clone(d.names_), nil
+	d.durable, d.pending = maps.Clone(d.files), nil
 	return nil
 }
 
@@ -129,14 +132,14 @@ func (d *memDisk) killed() *memDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := newMemDisk(d.rng)
-	n.copyFrom(d.names_, func(m *memNode) memNode {
+	n.copyFrom(d.files, func(m *memNode) memNode {
 		return memNode{m.name, append([]byte(nil), m.cur...), append([]byte(nil), m.durable...)}
 	})
 	n.durable = map[string]*memNode{}
 	for p, m := range d.durable {
-		for q, o := range d.names_ {
+		for q, o := range d.files {
 			if o == m {
-				n.durable[p] = n.names_[q]
+				n.durable[p] = n.files[q]
 			}
 		}
 	}
@@ -156,14 +159,14 @@ func (d *memDisk) powerCut() *memDisk {
 		b := d.tear(m)
 		return memNode{m.name, b, append([]byte(nil), b...)}
 	})
-	n.durable = maps.Clone(n.names_)
+	n.durable = maps.Clone(n.files)
 	return n
 }
 
 func (d *memDisk) copyFrom(names map[string]*memNode, fn func(*memNode) memNode) {
 	for p, m := range names {
 		c := fn(m)
-		d.names_[p] = &c
+		d.files[p] = &c
 	}
 }
 

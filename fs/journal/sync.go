@@ -58,13 +58,14 @@ func (j *Journal) syncAll() error {
 	if err != nil {
 		return j.syncFailed(files, target, err)
 	}
-	if j.opts.OnSync != nil {
-		j.opts.OnSync(time.Since(start))
-	}
+	took := time.Since(start)
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.synced.Store(uint64(target))
 	j.forget(files, names)
+	j.mu.Unlock()
+	if j.opts.OnSync != nil {
+		j.opts.OnSync(took)
+	}
 	return nil
 }
 
