@@ -47,5 +47,5 @@ func TestKilledWithOpenFile(t *testing.T) {
 	s.daemon.kill()
 	f.Close()
 	s.start()
-	s.compareEventually()
+	s.compareBelow("")
 }

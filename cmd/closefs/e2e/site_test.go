@@ -136,26 +136,19 @@ func (s *site) compare() {
 // compareNow fails the test where the trees differ at this moment.
 func (s *site) compareNow(o treeOptions) {
 	s.t.Helper()
-	if err := s.differs(o); err != nil {
+	if err := s.differs("", o); err != nil {
 		s.t.Error(err)
 	}
 }
 
-// compareEventually is compare for what no wait can promise: a file that some
-// mapping may still be changing is shipped when the mapping is gone.
-func (s *site) compareEventually() {
-	s.t.Helper()
-	s.settle()
-	eventually(s.t, func() error { return s.differs(treeOptions{}) })
-}
-
-// differs describes how the trees differ at this moment; nil if they do not.
-func (s *site) differs(o treeOptions) error {
-	primary, err := readTree(s.backing)
+// differs describes how the trees differ below dir at this moment; nil if they
+// do not.
+func (s *site) differs(dir string, o treeOptions) error {
+	primary, err := readTree(filepath.Join(s.backing, dir))
 	if err != nil {
 		return err
 	}
-	copied, err := readTree(s.target)
+	copied, err := readTree(filepath.Join(s.target, dir))
 	if err != nil {
 		return err
 	}
