@@ -19,8 +19,9 @@ type Client struct {
 	lim  Limits
 	done chan struct{} // closed when the receiver has stopped
 
-	// sending is held while packets are written, so that they are not mixed.
-	// Lock order: sending, mu.
+	// sending is held while packets are written, so that they are not mixed, and
+	// while w is closed, which an SSH channel allows in no other way. Lock order:
+	// sending, mu.
 	sending sync.Mutex
 
 	mu      sync.Mutex
@@ -57,11 +58,11 @@ func NewClient(ctx context.Context, r io.Reader, w io.WriteCloser) (*Client, err
 	select {
 	case err := <-started:
 		if err != nil {
-			w.Close()
+			c.Close()
 			return nil, err
 		}
 	case <-ctx.Done():
-		w.Close()
+		c.Close()
 		return nil, ctx.Err()
 	}
 	if err := c.askLimits(ctx); err != nil {
@@ -75,9 +76,7 @@ func NewClient(ctx context.Context, r io.Reader, w io.WriteCloser) (*Client, err
 func (c *Client) greet(r io.Reader) error {
 	p := NewPacket(Init)
 	p.Uint32(3)
-	if _, err := c.w.Write(p.Finish(0)); err != nil {
-		return fmt.Errorf("%w: %w", ErrClosed, err)
-	}
+	c.send([][]byte{p.Finish(0)})
 	typ, f, err := ReadPacket(r)
 	if err != nil {
 		return fmt.Errorf("%w: no answer to the greeting: %w", ErrClosed, err)
@@ -128,10 +127,13 @@ func (c *Client) Limits() Limits { return c.lim }
 // Done is closed when the session has ended, by either side.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Close ends the session; calls without an answer fail with ErrClosed. It does
-// not wait for the peer.
+// Close ends the session; calls without an answer fail with ErrClosed. It waits
+// for a write under way, which only ends with the connection below if the peer
+// has stopped to read: end that first.
 func (c *Client) Close() error {
 	c.fail(ErrClosed)
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	return c.w.Close()
 }
 
