@@ -2,13 +2,18 @@ package fs
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"closefs/fs/backing"
+	"closefs/fs/journal"
 )
 
 // A child is this test binary as another process. What touches a mapping of the
@@ -64,6 +69,8 @@ func runChild(what string, args []string) int {
 	switch what {
 	case "store":
 		err = childStore(args[0], say, next)
+	case "serve":
+		err = childServe(args, say, next)
 	case "hold":
 		err = childHold(args[0], say, next)
 	default:
@@ -110,4 +117,32 @@ func childHold(path string, say func(string), next func()) error {
 	say("open")
 	next()
 	return f.Close()
+}
+
+// childServe mounts args[0] on args[1] with the state directory args[2], until
+// it is told to go on, or killed.
+func childServe(args []string, say func(string), next func()) error {
+	unix.Umask(0)
+	root, err := backing.Open(args[0])
+	if err != nil {
+		return err
+	}
+	j, err := journal.OpenDir(args[2], journal.Options{})
+	if err != nil {
+		return err
+	}
+	f, err := Mount(Options{
+		Backing: root, Mountpoint: args[1], Journal: j,
+		Intents: args[2] + "/intents", NoPassthrough: args[3] == "cached",
+		Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	say("mounted")
+	next()
+	if err := f.Unmount(context.Background()); err != nil {
+		return err
+	}
+	return j.Close()
 }

@@ -67,7 +67,8 @@ func (f *FS) foreignLater(w *foreign) {
 				f.foreignLater(w)
 				return
 			}
-		case <-f.stopped.Done(): // it stays dirty: the next start looks again
+		case <-f.stopped.Done():
+			f.foreignWritten(w) // if it is, it stays dirty and the next start looks again
 		}
 		unix.Close(w.fd)
 		f.table.unpin(w.n)

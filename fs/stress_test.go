@@ -148,6 +148,9 @@ func replay(records []*journal.Record) *replica {
 			m.ids[r.Path] = r.ID
 		case journal.Content:
 			m.sizes[r.ID] = r.Size
+			for _, p := range append([]string{r.Path}, r.Links...) {
+				m.ids[p] = r.ID
+			}
 		case journal.Remove:
 			delete(m.ids, r.Path)
 		case journal.Rename:
@@ -157,7 +160,14 @@ func replay(records []*journal.Record) *replica {
 	return m
 }
 
+// rename follows a Rename. One whose source is not there has been followed
+// before (a crash between record and answer repeats it): what is at its
+// destination is to be looked at.
 func (m *replica) rename(r *journal.Record) {
+	if _, ok := m.ids[r.Path]; !ok {
+		m.ids[r.To] = r.ID
+		return
+	}
 	next := make(map[string]journal.FileID, len(m.ids))
 	for p, id := range m.ids {
 		if q, ok := moved(p, r.Path, r.To, r.Exchange); ok {
