@@ -128,6 +128,10 @@ func makeDir(at int, name string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open %s: %w", name, err)
 	}
+	if err := unix.Fchmod(fd, 0o700); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("make %s private: %w", name, err)
+	}
 	return fd, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"closefs/replicate"
@@ -45,13 +46,14 @@ func (t *Target) rename(ctx context.Context, from, to string) (left bool, err er
 	t.parents.forget(from)
 	t.parents.forget(to)
 	if err != nil {
+		// nil if it has been done another way
 		return false, t.whyNotRenamed(ctx, err, from, to)
 	}
 	return sourceErr == nil && !isDir(a) && from != to, nil
 }
 
 // whyNotRenamed finds the reason of a refused rename, which the status hardly
-// tells.
+// tells, and does what can be done about it.
 func (t *Target) whyNotRenamed(ctx context.Context, err error, from, to string) error {
 	if !errors.Is(err, wire.Failure) && !errors.Is(err, wire.NoSuchFile) {
 		return err
@@ -77,11 +79,32 @@ func (t *Target) whyNotRenamed(ctx context.Context, err error, from, to string) 
 	case isDir(a) && !isDir(z):
 		return fmt.Errorf("%w: %w", replicate.ErrExist, err)
 	case isDir(a) && isDir(z):
-		if names, lerr := t.readDir(ctx, t.abs(to)); lerr == nil && len(names) > 0 {
-			return fmt.Errorf("%w: %w", replicate.ErrNotEmpty, err)
-		}
+		return t.renameOverEmpty(ctx, err, from, to)
 	}
 	return t.explain(ctx, err, 0)
+}
+
+// renameOverEmpty moves a directory to where another one is, for a server that
+// has refused that with err, as those do whose rename is not rename(2). Here
+// alone to is missing for a moment.
+func (t *Target) renameOverEmpty(ctx context.Context, err error, from, to string) error {
+	names, lerr := t.readDir(ctx, t.abs(to))
+	switch {
+	case lerr != nil:
+		return lerr
+	case len(names) > 0:
+		return fmt.Errorf("%w: %w", replicate.ErrNotEmpty, err)
+	case strings.HasPrefix(to, from+"/"):
+		return err // below itself
+	}
+	b := t.main.Batch()
+	removed, renamed := b.Rmdir(t.abs(to)), b.PosixRename(t.abs(from), t.abs(to))
+	b.Send()
+	if rerr := removed.Status(ctx); rerr != nil {
+		_ = renamed.Status(ctx)
+		return rerr
+	}
+	return renamed.Status(ctx)
 }
 
 // Exchange is not possible over SFTP.

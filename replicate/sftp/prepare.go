@@ -114,6 +114,24 @@ func (t *Target) makeStaging(ctx context.Context) error {
 		if !isDir(a) {
 			return fmt.Errorf("%s is not a directory", dir)
 		}
+		if err := t.makePrivate(ctx, dir, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makePrivate gives a directory of the staging area the mode 0700: some servers
+// pay no heed to the mode that a directory is made with.
+func (t *Target) makePrivate(ctx context.Context, dir string, a wire.Attrs) error {
+	if a.Mode&0o777 == 0o700 {
+		return nil
+	}
+	b := t.main.Batch()
+	call := b.Setstat(t.abs(dir), wire.Attrs{Flags: wire.AttrPermissions, Mode: 0o700})
+	b.Send()
+	if err := call.Status(ctx); err != nil {
+		return fmt.Errorf("make %s private: %w", dir, err)
 	}
 	return nil
 }

@@ -219,13 +219,11 @@ func (p *put) finish(ctx context.Context) error {
 }
 
 // check compares what the server says is staged with what should be. A server
-// that did not keep the order of requests may have set the times before the
-// last write; then they are set again.
+// that does not keep the order of requests (pkg/sftp's, for one) may have looked
+// at the file before the last write, or set its times before that. All writes
+// have been answered by now, so both are done again, and then count.
 func (p *put) check(ctx context.Context, a wire.Attrs) error {
-	if a.Flags&wire.AttrSize != 0 && a.Size != uint64(p.size) {
-		return fmt.Errorf("staged file has %d bytes instead of %d", a.Size, p.size)
-	}
-	if a.Flags&wire.AttrTimes == 0 || p.attr.Mtime.IsZero() || a.Mtime == seconds(p.attr.Mtime) {
+	if p.whole(a) && (p.attr.Mtime.IsZero() || a.Mtime == seconds(p.attr.Mtime)) {
 		return nil
 	}
 	b := p.t.main.Batch()
@@ -234,7 +232,19 @@ func (p *put) check(ctx context.Context, a wire.Attrs) error {
 		calls = append(calls, b.Setstat(p.staged, a))
 	}
 	b.Send()
-	return firstError(ctx, calls)
+	if err := firstError(ctx, calls); err != nil {
+		return err
+	}
+	a, err := p.t.lstatNow(ctx, p.staged)
+	if err == nil && !p.whole(a) {
+		err = fmt.Errorf("staged file has %d bytes instead of %d", a.Size, p.size)
+	}
+	return err
+}
+
+// whole says whether the server tells the right length, if it tells one at all.
+func (p *put) whole(a wire.Attrs) bool {
+	return a.Flags&wire.AttrSize == 0 || a.Size == uint64(p.size)
 }
 
 // cleanup removes the staged file, even if the caller has given up meanwhile.
