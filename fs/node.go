@@ -28,9 +28,21 @@ func (n *node) isDir() bool { return n.typ == unix.S_IFDIR }
 
 // table holds the nodes by id.
 type table struct {
-	mu    sync.RWMutex
+	mu    sync.RWMutex // release a write lock by unlock
 	nodes map[uint64]*node
 	root  *node
+	dead  []int // descriptors of dropped nodes, which unlock closes
+}
+
+// unlock ends a change. Closing is left for afterwards: the last descriptor of
+// a removed file frees its blocks, which takes long if they are many.
+func (t *table) unlock() {
+	dead := t.dead
+	t.dead = nil
+	t.mu.Unlock()
+	for _, fd := range dead {
+		unix.Close(fd)
+	}
 }
 
 func newTable() *table {
@@ -62,7 +74,7 @@ func (t *table) where(n *node) (parent *node, name string, orphan int) {
 // (parent, name) as its name from now on. parent nil leaves the name alone.
 func (t *table) add(id uint64, typ uint32, parent *node, name string, lookups uint64) *node {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer t.unlock()
 	n := t.addLocked(id, typ, parent, name)
 	n.nlookup += lookups
 	return n
@@ -71,7 +83,7 @@ func (t *table) add(id uint64, typ uint32, parent *node, name string, lookups ui
 // addPinned is add for a node that the kernel did not ask for; unpin it.
 func (t *table) addPinned(id uint64, typ uint32, parent *node, name string) *node {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer t.unlock()
 	n := t.addLocked(id, typ, parent, name)
 	n.pins++
 	return n
@@ -92,7 +104,7 @@ func (t *table) addLocked(id uint64, typ uint32, parent *node, name string) *nod
 // rename gives n another name; parent nil takes its name away.
 func (t *table) rename(n, parent *node, name string) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer t.unlock()
 	t.nameLocked(n, parent, name)
 }
 
@@ -122,8 +134,8 @@ func (t *table) pin(n *node) {
 
 func (t *table) unpin(n *node) {
 	t.mu.Lock()
+	defer t.unlock()
 	t.unpinLocked(n)
-	t.mu.Unlock()
 }
 
 func (t *table) unpinLocked(n *node) {
@@ -134,7 +146,7 @@ func (t *table) unpinLocked(n *node) {
 // forget takes back references of the kernel.
 func (t *table) forget(id, lookups uint64) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer t.unlock()
 	n := t.nodes[id]
 	if n == nil || n == t.root {
 		return
@@ -148,7 +160,7 @@ func (t *table) dropLocked(n *node) {
 	for n != nil && n != t.root && n.nlookup == 0 && n.pins == 0 {
 		delete(t.nodes, n.id)
 		if n.orphan >= 0 {
-			unix.Close(int(n.orphan))
+			t.dead = append(t.dead, int(n.orphan))
 			n.orphan = -1
 		}
 		parent := n.parent
@@ -166,9 +178,9 @@ func (t *table) setOrphan(n *node, fd int) {
 		return
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer t.unlock()
 	if n.orphan >= 0 || n.nlookup == 0 && n.pins == 0 {
-		unix.Close(fd)
+		t.dead = append(t.dead, fd)
 		return
 	}
 	n.orphan = int32(fd)
@@ -224,10 +236,10 @@ func (t *table) pathLocked(n *node) (string, bool) {
 // does not when the connection ends).
 func (t *table) closeAll() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer t.unlock()
 	for _, n := range t.nodes {
 		if n.orphan >= 0 {
-			unix.Close(int(n.orphan))
+			t.dead = append(t.dead, int(n.orphan))
 			n.orphan = -1
 		}
 	}
