@@ -3,6 +3,7 @@ package sftp
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -43,6 +44,8 @@ func TestConformancePipes(t *testing.T) {
 type pipeDialer struct {
 	*Dialer
 	uid int
+	// wrap, if set, is put around what requests are written to.
+	wrap func(io.WriteCloser) io.WriteCloser
 
 	mu      sync.Mutex
 	newest  []*exec.Cmd // of the newest connection
@@ -91,6 +94,9 @@ func (d *pipeDialer) session(ctx context.Context) (*exec.Cmd, *wire.Client, erro
 	r, rerr := cmd.StdoutPipe()
 	if err := errors.Join(werr, rerr, cmd.Start()); err != nil {
 		return cmd, nil, err
+	}
+	if d.wrap != nil {
+		w = d.wrap(w)
 	}
 	client, err := wire.NewClient(ctx, r, w)
 	if err != nil {
