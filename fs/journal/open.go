@@ -18,7 +18,7 @@ func OpenDir(dir string, o Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	lock, err := lockDir(dir)
@@ -38,6 +38,17 @@ func OpenDir(dir string, o Options) (*Journal, error) {
 	j.running.Go(j.keep)
 	j.running.Go(j.runSyncer)
 	return j, nil
+}
+
+// makeDir makes the directory, its name durable, if it is missing.
+func makeDir(dir string) error {
+	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return osDisk{}.syncDir(filepath.Dir(dir))
 }
 
 // load brings the journal to where appends may begin. A crash at any point

@@ -80,16 +80,24 @@ func (j *Journal) makeSpare() {
 		err = j.state.update(func(s *state) {
 			s.ceiling, s.synced, s.hlc = max(s.ceiling, ceiling), max(s.synced, synced), max(s.hlc, hlc)
 		})
+		if err != nil {
+			f.Close()
+			f = nil
+		}
 	}
 
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	first := j.spare.err == nil
 	j.spare.file, j.spare.err, j.spare.wanted = f, err, false
 	if err != nil {
 		j.spare.failed = time.Now()
-		j.opts.Log.Error("journal cannot make its next segment", "dir", j.dir, "err", err)
-	} else {
+	}
+	switch {
+	case err == nil:
 		j.ceiling = max(j.ceiling, ceiling)
+	case first: // and not at each try while the disk stays full
+		j.opts.Log.Error("journal cannot make its next segment", "dir", j.dir, "err", err)
 	}
 	j.spare.cond.Broadcast()
 }
@@ -144,5 +152,5 @@ func (sp *spare) discard(d disk) {
 	}
 	sp.file.Close()
 	sp.file = nil
-	d.remove(sp.path)
+	_ = d.remove(sp.path) // the next Open removes what is left
 }

@@ -48,15 +48,17 @@ func (s *state) encode() []byte {
 	return b
 }
 
-func decodeState(b []byte) (s state, err error, ok bool) {
+// decodeState reads a slot. ok is false if nothing valid stands there; the error
+// is ErrNewer.
+func decodeState(b []byte) (s state, ok bool, err error) {
 	if len(b) < stateSlotSize || string(b[:8]) != stateMagic {
-		return s, nil, false
+		return s, false, nil
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v > formatVersion && v < 1<<16 {
-		return s, fmt.Errorf("%w: version %d, this closefs knows %d", ErrNewer, v, formatVersion), false
+		return s, false, fmt.Errorf("%w: version %d, this closefs knows %d", ErrNewer, v, formatVersion)
 	}
 	if crc32.Checksum(b[:stateSumAt], castagnoli) != binary.LittleEndian.Uint32(b[stateSumAt:]) {
-		return s, nil, false
+		return s, false, nil
 	}
 	return state{
 		clean:   binary.LittleEndian.Uint32(b[12:])&stateClean != 0,
@@ -65,7 +67,7 @@ func decodeState(b []byte) (s state, err error, ok bool) {
 		synced:  Position(binary.LittleEndian.Uint64(b[32:])),
 		hlc:     binary.LittleEndian.Uint64(b[40:]),
 		boot:    string(bytes.TrimRight(b[48:stateSumAt], "\x00")),
-	}, nil, true
+	}, true, nil
 }
 
 // stateFile is the open state file. Its mutex is taken after the journal's.
@@ -103,7 +105,7 @@ func (s *stateFile) read() (found bool, err error) {
 	b := make([]byte, stateSlotSize)
 	for _, off := range []int64{0, stateSlot} {
 		n, _ := s.file.ReadAt(b, off)
-		st, err, ok := decodeState(b[:n])
+		st, ok, err := decodeState(b[:n])
 		if err != nil {
 			return false, err
 		}
