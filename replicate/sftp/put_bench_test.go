@@ -2,6 +2,7 @@ package sftp
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	pkgsftp "github.com/pkg/sftp"
+	"golang.org/x/sync/errgroup"
 
 	"closefs/replicate"
 )
@@ -22,21 +24,7 @@ func BenchmarkPut(b *testing.B) {
 	if _, err := os.Stat(sshd); err != nil {
 		b.Skipf("SKIP: %v", err)
 	}
-	l := newLab(b)
-	dir := filepath.Join(b.TempDir(), "target")
-	check(b, os.Mkdir(dir, 0o755))
-	if os.Geteuid() == 0 {
-		check(b, os.Chown(dir, nobody, nobody))
-	}
-	file := filepath.Join(l.dir, "host_ed25519")
-	key := writeKey(b, file, newKey(b), nil)
-	addr, account, path := l.startSSHD(b, dir, file)
-	d := newDialer(b, l.options(b, addr, account, path, key.PublicKey()))
-	conn, err := d.connect(b.Context())
-	check(b, err)
-	target, err := d.open(b.Context(), conn.session, conn.Close)
-	check(b, err)
-	defer target.Close()
+	target, conn, path := openSSHTarget(b)
 	bare, err := pkgsftp.NewClient(conn.Client, pkgsftp.UseConcurrentWrites(true))
 	check(b, err)
 	defer bare.Close()
@@ -62,6 +50,60 @@ func BenchmarkPut(b *testing.B) {
 			b.ReportMetric(micros(median(ours))/micros(median(theirs)), "ratio")
 		})
 	}
+}
+
+// BenchmarkPutBesideBulk puts small files while large ones keep the connection
+// busy.
+func BenchmarkPutBesideBulk(b *testing.B) {
+	if _, err := os.Stat(sshd); err != nil {
+		b.Skipf("SKIP: %v", err)
+	}
+	target, _, _ := openSSHTarget(b)
+	ctx, stop := context.WithCancel(b.Context())
+	var bulk errgroup.Group
+	for i := range 4 {
+		bulk.Go(func() error {
+			content := make([]byte, 32<<20)
+			for ctx.Err() == nil {
+				err := target.Put(ctx, fmt.Sprint("bulk", i), bytes.NewReader(content), int64(len(content)), replicate.Attr{Mode: 0o644}, nil)
+				if err != nil && ctx.Err() == nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		start := time.Now()
+		check(b, target.Put(b.Context(), fmt.Sprint("f", i%100), bytes.NewReader(make([]byte, 1024)), 1024, replicate.Attr{Mode: 0o644}, nil))
+		took = append(took, time.Since(start))
+	}
+	stop()
+	check(b, bulk.Wait())
+	b.ReportMetric(micros(median(took)), "p50-µs")
+	b.ReportMetric(micros(took[len(took)*99/100]), "p99-µs")
+}
+
+// openSSHTarget connects to a real sshd.
+func openSSHTarget(b *testing.B) (*Target, *connection, string) {
+	b.Helper()
+	l := newLab(b)
+	dir := filepath.Join(b.TempDir(), "target")
+	check(b, os.Mkdir(dir, 0o755))
+	if os.Geteuid() == 0 {
+		check(b, os.Chown(dir, nobody, nobody))
+	}
+	file := filepath.Join(l.dir, "host_ed25519")
+	key := writeKey(b, file, newKey(b), nil)
+	addr, account, path := l.startSSHD(b, dir, file)
+	d := newDialer(b, l.options(b, addr, account, path, key.PublicKey()))
+	conn, err := d.connect(b.Context())
+	check(b, err)
+	target, err := d.open(b.Context(), conn.session, conn.Close)
+	check(b, err)
+	b.Cleanup(func() { target.Close() })
+	return target, conn, path
 }
 
 // barePut is what a straightforward client does.

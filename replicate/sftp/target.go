@@ -14,11 +14,11 @@ import (
 )
 
 // bulkSize is from where on, in bytes, a file goes through the bulk session.
-const bulkSize = 1 << 20
+const bulkSize = 256 << 10
 
 // bulkPuts bounds the puts under way on the bulk session, and so the memory for
 // what is sent ahead.
-const bulkPuts = 4
+const bulkPuts = 8
 
 // A Target is one SSH connection with two SFTP sessions.
 type Target struct {
