@@ -162,7 +162,7 @@ func (f *FS) openExisting(d *dirFD, in *fuse.CreateIn, name string, out *fuse.En
 	if err != nil {
 		return nil, err
 	}
-	h, err := f.openHandle(n, in.Flags, in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0)
+	h, err := f.openHandle(n, in.Flags, in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0, in.Uid != 0)
 	if err != nil {
 		f.table.forget(n.id, 1)
 	}

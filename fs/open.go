@@ -15,7 +15,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 	}
 	f.order.RLock()
 	defer f.order.RUnlock()
-	h, err := f.openHandle(n, in.Flags, in.Mode&fuse.OPEN_KILL_SUIDGID != 0)
+	h, err := f.openHandle(n, in.Flags, in.Mode&fuse.OPEN_KILL_SUIDGID != 0, in.Uid != 0)
 	if err != nil {
 		return errno(err)
 	}
@@ -27,8 +27,9 @@ func mayWrite(flags uint32) bool {
 	return flags&unix.O_ACCMODE != unix.O_RDONLY
 }
 
-// openHandle opens n for an application. The caller holds order.
-func (f *FS) openHandle(n *node, flags uint32, killSuid bool) (*handle, error) {
+// openHandle opens n for an application. killSuid: O_TRUNC takes suid and sgid
+// away; stranger: writing does. The caller holds order.
+func (f *FS) openHandle(n *node, flags uint32, killSuid, stranger bool) (*handle, error) {
 	of, err := f.openNodeFile(n)
 	if err != nil {
 		return nil, err
@@ -46,10 +47,16 @@ func (f *FS) openHandle(n *node, flags uint32, killSuid bool) (*handle, error) {
 		return nil, err
 	}
 	if flags&unix.O_TRUNC != 0 {
-		if err := f.truncateOpen(h, killSuid); err != nil {
-			f.finishHandle(h)
-			return nil, err
-		}
+		err = f.truncateOpen(h, killSuid)
+	}
+	if err == nil && stranger && h.write && of.passthrough {
+		// It got its bits after it was opened first. The writes will not be
+		// seen: take the bits now.
+		err = f.clearSuid(of.fd)
+	}
+	if err != nil {
+		f.finishHandle(h)
+		return nil, err
 	}
 	return h, nil
 }
@@ -123,8 +130,8 @@ func (f *FS) truncateFD(fd int, size int64, killSuid bool) error {
 // takes away (FUSE_HANDLE_KILLPRIV_V2 leaves that to us): suid, and sgid if the
 // group may execute.
 func (f *FS) clearSuid(fd int) error {
-	st, err := f.root.Fstat(fd)
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
 	mode := st.Mode &^ unix.S_ISUID
