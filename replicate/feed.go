@@ -113,11 +113,22 @@ func (w *Worker) beginReconcile() {
 	}
 	w.reader = r
 	w.newPlan(last)
+	w.compareAll()
+	w.log.Info("reconcile begins")
+}
+
+// resumeReconcile compares everything once more, beside the records since the
+// reconcile began: they tell which of what only the target has was shipped by it.
+func (w *Worker) resumeReconcile() {
+	w.compareAll()
+	w.log.Info("reconcile goes on, it was not finished")
+}
+
+func (w *Worker) compareAll() {
 	w.status.Reconcile = ReconcileStatus{Started: time.Now()}
 	w.status.OnlyAtTarget = 0
 	w.reconcile = reconcileRunning
 	w.plan.AddCheck("", w.extras(), true)
-	w.log.Info("reconcile begins")
 }
 
 // extras is what happens to what only the target has: kept until the target has

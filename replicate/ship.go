@@ -185,19 +185,23 @@ func (e *execution) file(ctx context.Context, st *backing.Stat) error {
 // regroup makes the other name l of what was shipped a link to it again.
 func (e *execution) regroup(ctx context.Context, l string, st *backing.Stat) error {
 	if !e.w.is(l, st.ID) {
-		return nil // a record of its own says what became of it
+		return errMoved // a record on its way says what became of it
 	}
 	return e.place(ctx, l, func() error { return e.t.Link(ctx, e.s.Path, l) })
 }
 
-// link makes path one more name of one of Links, if the target has that.
+// link makes path one more name of what the target has under another, if it has.
 func (e *execution) link(ctx context.Context, st *backing.Stat) (done bool, err error) {
 	known := uint64(1)
 	for _, l := range e.s.Links {
+		if e.w.is(l, st.ID) {
+			known++
+		}
+	}
+	for _, l := range e.s.From {
 		if !e.w.is(l, st.ID) {
 			continue
 		}
-		known++
 		if err := e.certain(); err != nil {
 			return false, err
 		}

@@ -3,6 +3,7 @@ package replicate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -52,6 +53,15 @@ func (w *Worker) is(path string, id journal.FileID) bool {
 type content struct {
 	*os.File
 	backing.Stat // when it was opened
+}
+
+// ReadAt is os.File's, but a file that has become shorter is one that is written.
+func (c *content) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.File.ReadAt(b, off)
+	if err == io.EOF && off+int64(n) < c.Size {
+		err = errWriting
+	}
+	return n, err
 }
 
 // open opens the content of a step. errWriting if it is between two closes.

@@ -123,8 +123,6 @@ func (w *Worker) resume() {
 		if p.size > 0 || p.met {
 			why = "its progress file is damaged"
 		}
-	case p.reconciling:
-		why = "the last reconcile was not finished"
 	case j.PowerLost():
 		why = "the power was cut"
 	case p.acked > j.Last():
@@ -136,6 +134,9 @@ func (w *Worker) resume() {
 		if err == nil {
 			w.reader = r
 			w.newPlan(p.acked)
+			if p.reconciling {
+				w.resumeReconcile()
+			}
 			return
 		}
 		why = "the journal no longer has what it was owed: " + err.Error()
@@ -232,10 +233,14 @@ func (w *Worker) saveAcked() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	acked := w.plan.Acked()
-	if w.reconcile != noReconcile || acked == w.progress.acked {
+	if w.reconcile == reconcileNeeded || acked == w.progress.acked {
 		return
 	}
-	if err := w.progress.setAcked(acked, w.since); err != nil {
+	since := w.since
+	if w.reconcile == reconcileRunning { // until it is done, what it doubts stays in doubt
+		since = time.Time{}
+	}
+	if err := w.progress.setAcked(acked, since); err != nil {
 		w.failed("state", err)
 	}
 }

@@ -95,6 +95,10 @@ func (p *Plan) foundDiffers(o *op, path string, f Found) {
 		p.depend(x)
 	}
 	x.fresh = false
+	if x.id != f.ID { // it was listed before, or after, what the records have told so far
+		x.owes = append(x.owes, share(o.owes)...)
+		return
+	}
 	x.makes = x.makes || f.Makes
 	switch {
 	case !f.Linked:

@@ -24,8 +24,8 @@ type Plan struct {
 	fed    journal.Position
 
 	ready, readyLow queue
-	heartbeat       *op // not started
-	byID            map[journal.FileID][]*op
+	heartbeat       *op                        // not started
+	byID            map[journal.FileID][]*op   // Syncs that run, or wait for their file to be closed
 	doubts          map[journal.Position]*debt // comparisons owed for renames
 	settled         []Obligation
 
@@ -148,8 +148,8 @@ func (p *Plan) owe(o *op, pos journal.Position, part Part) {
 
 // open notes a name that the target cannot have yet.
 func (p *Plan) open(r *journal.Record) {
-	if n := p.root.lookup(r.Path); n != nil && n.run != nil {
-		n.run.opened = true
+	for _, o := range p.byID[r.ID] {
+		o.opened = true
 	}
 	if !r.Created || !p.trusted(r.Pos) {
 		return

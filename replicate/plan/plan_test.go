@@ -30,6 +30,8 @@ type world struct {
 	target  files
 	plan    *Plan
 	fed     int
+	doubt   bool                      // a restart lost what was done
+	met     bool                      // a comparison of everything was finished, or none was needed
 	done    map[journal.Position]Part // the log of obligations met
 	jobs    []*job
 	parked  []Step
@@ -61,6 +63,13 @@ func (w *world) logSettled() {
 	}
 }
 
+func (w *world) extras() Extras {
+	if w.met {
+		return RemoveExtras
+	}
+	return KeepExtras
+}
+
 // restart kills the worker: steps under way may have reached the target or not.
 func (w *world) restart(lost bool) {
 	for _, j := range w.jobs {
@@ -70,17 +79,20 @@ func (w *world) restart(lost bool) {
 	}
 	acked := w.plan.Acked()
 	w.logSettled()
+	wasReconciling := w.plan.Reconciling()
+	w.met = w.met || !wasReconciling
+	lost = lost && w.met
 	w.note("restart acked %d of %d lost=%v", acked, len(w.prim.log), lost)
+	w.doubt = w.doubt || lost
 	if lost {
 		w.newPlan(journal.Position(len(w.prim.log)))
 		w.plan.AddCheck("", RemoveExtras, true)
 		return
 	}
-	wasReconciling := w.plan.Reconciling()
+	w.doubt = w.doubt || wasReconciling
 	w.newPlan(acked)
 	if wasReconciling {
-		w.newPlan(journal.Position(len(w.prim.log)))
-		w.plan.AddCheck("", RemoveExtras, true)
+		w.plan.AddCheck("", w.extras(), true)
 	}
 }
 
@@ -123,7 +135,7 @@ func (w *world) begin(low bool) bool {
 }
 
 func (w *world) retry(s Step) {
-	if s.Attempt > 3 && w.fed == len(w.prim.log) {
+	if s.Attempt > 3 && w.fed == len(w.prim.log) && (s.Kind == Sync || s.Kind == Times) {
 		w.plan.Fail(s, Recheck)
 		return
 	}
@@ -165,6 +177,7 @@ func (w *world) finish(j *job, fate int) {
 		if out == Later {
 			w.retry(s)
 		} else {
+			w.doubt = w.doubt || out == NoSource
 			w.plan.Fail(s, out)
 		}
 	case fate == 2: // it was done, but nobody heard of it
@@ -201,20 +214,31 @@ func (w *world) apply(j *job) Outcome {
 			}
 			return NoSource
 		}
-		if !t.dirAt(parentOf(s.To)) && parentOf(s.To) != ".closefs" {
-			return Later
-		}
+		w.makeParents(s.To)
 		t.drop(s.To)
 		t.move(s.Path, s.To)
 	}
 	return 0
 }
 
+// makeParents makes the directories above path at the target. Unless the target
+// was ever in doubt, none may be missing: a step would have overtaken another.
+func (w *world) makeParents(path string) {
+	dir := parentOf(path)
+	if w.target.dirAt(dir) {
+		return
+	}
+	if !w.doubt {
+		w.fail("%q is missing at the target for %q", dir, path)
+	}
+	w.makeParents(dir)
+	w.target.drop(dir)
+	w.target.set(dir, &inode{mode: unix.S_IFDIR | 0o755, names: map[string]bool{}})
+}
+
 func (w *world) sync(j *job) Outcome {
 	s, t := j.step, w.target
-	if !t.dirAt(parentOf(s.Path)) {
-		return Later
-	}
+	w.makeParents(s.Path)
 	old := t[s.Path]
 	if s.Gone || j.src.isDir() {
 		if old != nil && !old.isDir() {
@@ -240,6 +264,8 @@ func (w *world) sync(j *job) Outcome {
 			if w.prim.files[l] == j.src {
 				known++
 			}
+		}
+		for _, l := range s.From {
 			if n := t[l]; n != nil && !n.isDir() && w.prim.files[l] == j.src {
 				if old != nil && old != n {
 					t.drop(s.Path)
@@ -260,13 +286,12 @@ func (w *world) sync(j *job) Outcome {
 	n := &inode{content: j.value, mode: j.mode, names: map[string]bool{}}
 	t.set(s.Path, n)
 	for _, l := range s.Links {
-		if w.prim.files[l] == j.src {
-			if !t.dirAt(parentOf(l)) {
-				return Later
-			}
-			t.drop(l)
-			t.set(l, n)
+		if w.prim.files[l] != j.src {
+			return Later
 		}
+		w.makeParents(l)
+		t.drop(l)
+		t.set(l, n)
 	}
 	return 0
 }
@@ -277,7 +302,7 @@ func (w *world) compare(j *job) []Found {
 	base := s.Source
 	here, there := w.prim.files[base], j.listed[base]
 	if here == nil {
-		if there != nil && base != "" {
+		if there != nil && base != "" && w.met {
 			return []Found{{Extra: true}}
 		}
 		return nil
@@ -317,6 +342,9 @@ func (w *world) compare(j *job) []Found {
 		add(name, p, true)
 	}
 	for _, p := range j.listed.children(base) {
+		if !w.met {
+			break
+		}
 		if _, name := split(p); w.prim.files[p] == nil && name != ".closefs" {
 			out = append(out, Found{Name: name, Extra: true})
 		}
@@ -457,6 +485,10 @@ func history(t *rapid.T) {
 	w := &world{T: t, prim: newPrimary(), target: files{"": root}, done: map[journal.Position]Part{}}
 	w.target.set(".closefs", &inode{mode: unix.S_IFDIR | 0o700, names: map[string]bool{}})
 	w.newPlan(0)
+	if w.met = rapid.Bool().Draw(t, "met"); !w.met {
+		w.doubt = true
+		w.plan.AddCheck("", KeepExtras, true)
+	}
 	for range rapid.IntRange(1, 60).Draw(t, "length") {
 		if rapid.Bool().Draw(t, "change or work") {
 			w.change()

@@ -58,6 +58,7 @@ func (p *Plan) start(o *op) bool {
 	switch o.kind {
 	case Sync:
 		o.node.sync, o.node.run = nil, o
+		p.byID[o.id] = append(p.byID[o.id], o)
 	case Times:
 		o.node.times = nil
 		o.node.linked = append(o.node.linked, o)
@@ -70,6 +71,7 @@ func (p *Plan) start(o *op) bool {
 		p.fences.enter(path, o)
 	}
 	for _, n := range o.links { // the target is about to have these names too
+		n.created = false
 		if n.sync != nil {
 			n.sync.fresh = false
 		}
@@ -91,8 +93,13 @@ func (p *Plan) step(o *op) Step {
 		}
 	}
 	for _, n := range o.links {
-		if !n.detach {
-			s.Links = append(s.Links, n.path())
+		if n.detach {
+			continue
+		}
+		path := n.path()
+		s.Links = append(s.Links, path)
+		if o.linkFirst && n.sync == nil && n.run == nil {
+			s.From = append(s.From, path)
 		}
 	}
 	return s
@@ -109,7 +116,7 @@ func (p *Plan) Current(s Step) bool {
 // its file for writing, closed or replaced it. A new name alone disturbs nothing.
 func (p *Plan) Undisturbed(s Step) bool {
 	o := s.op
-	return !o.opened && !o.closed && o.node != nil && !o.node.detach
+	return o.id != 0 && !o.opened && !o.closed && o.node != nil && !o.node.detach
 }
 
 // Ready is how many steps may be handed out at once, or a few more.
@@ -179,9 +186,11 @@ func (p *Plan) Fail(s Step, why Outcome) {
 	case o.kind == Heartbeat:
 		p.requeueBeat(o)
 	default:
+		if o.kind == Sync && (why != Writing || o.id == 0 || o.closed) {
+			p.forgetID(o)
+		}
 		if why == Writing && o.id != 0 && !o.closed {
 			o.parked = untilClose
-			p.byID[o.id] = append(p.byID[o.id], o)
 		} else if o.closed {
 			o.parked = notParked
 		}
@@ -292,6 +301,7 @@ func (p *Plan) merge(into, o *op) {
 	into.deep = into.deep || o.deep
 	o.owes, o.waiters = nil, nil
 	p.end(o)
+	p.place(into)
 }
 
 func (p *Plan) requeueBeat(o *op) {
@@ -340,11 +350,10 @@ func (p *Plan) wakeID(r *journal.Record) {
 		return
 	}
 	for _, o := range append([]*op(nil), p.byID[r.ID]...) {
-		p.unpark(o)
-	}
-	for _, path := range append([]string{r.Path}, r.Links...) {
-		if n := p.root.lookup(path); n != nil && n.run != nil {
-			n.run.closed = true
+		if o.state == running {
+			o.closed = true
+		} else {
+			p.unpark(o)
 		}
 	}
 }

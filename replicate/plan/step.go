@@ -44,7 +44,8 @@ type Step struct {
 	ID        journal.FileID // what the record saw at Source; 0: whatever is there
 	Mode      uint32         // Rename: of the object moved; Remove: of the object removed
 	Data      bool           // Sync: the content may differ, not only attributes
-	LinkFirst bool           // Sync: Path is a new name of an existing file, one of Links
+	LinkFirst bool           // Sync: Path is a new name of an existing file
+	From      []string       // Sync with LinkFirst: those of Links that the target has right
 	StillOpen bool           // Sync: to be shipped although somebody writes
 	Links     []string       // Sync: other names of the inode, to be the same inode at the target
 	Size      int64          // Sync with Data: bytes, as recorded
