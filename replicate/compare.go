@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"closefs/fs/backing"
+	"closefs/fs/journal"
 	"closefs/replicate/plan"
 )
 
@@ -243,22 +245,37 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// links adds the other names of an inode that has several. The first of them in
-// order of names is shipped, the others become links to it.
+// links adds the other names of an inode that has several, as far as they are
+// known to the filesystem or have been come across. The first that was come
+// across is shipped if it differs, the others become links to it.
 func (e *execution) links(f *plan.Found, name string) {
-	if e.w.opts.Links == nil || !e.t.Caps().Hardlink {
+	if !e.t.Caps().Hardlink {
 		return
 	}
 	path := join(e.s.Source, name)
-	first := path
-	for _, l := range e.w.opts.Links(f.ID) {
-		if l == path {
-			continue
-		}
-		f.Links = append(f.Links, l)
-		first = min(first, l)
+	names := e.w.comeAcross(f.ID, path)
+	f.Linked = names[0] != path
+	if e.w.opts.Links != nil {
+		names = append(names, e.w.opts.Links(f.ID)...)
 	}
-	f.Linked = first != path
+	slices.Sort(names)
+	for _, l := range slices.Compact(names) {
+		if l != path && e.w.is(l, f.ID) {
+			f.Links = append(f.Links, l)
+		}
+	}
+	f.Linked = f.Linked && len(f.Links) > 0
+}
+
+// comeAcross notes path as a name of inode id and returns those noted since the
+// reconcile began, the oldest first.
+func (w *Worker) comeAcross(id journal.FileID, path string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Contains(w.names[id], path) {
+		w.names[id] = append(w.names[id], path)
+	}
+	return slices.Clone(w.names[id])
 }
 
 // suspectFrom is the time from which on changes may be missing at the target:

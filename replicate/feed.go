@@ -127,6 +127,7 @@ func (w *Worker) resumeReconcile() {
 func (w *Worker) compareAll() {
 	w.status.Reconcile = ReconcileStatus{Started: time.Now()}
 	w.status.OnlyAtTarget = 0
+	clear(w.names)
 	w.reconcile = reconcileRunning
 	w.plan.AddCheck("", w.extras(), true)
 }

@@ -70,11 +70,12 @@ type Worker struct {
 	target    Target
 	status    Status
 	reconcile reconcileState
-	since     time.Time        // what changed from here on may be missing at the target
-	shown     journal.Position // what Status gives as acked
-	acks      chan struct{}    // closed and replaced when shown moves
-	pause     time.Time        // no steps before: the target has no space
-	backoff   time.Duration    // of the next dial
+	names     map[journal.FileID][]string // of inodes with several, come across by comparisons
+	since     time.Time                   // what changed from here on may be missing at the target
+	shown     journal.Position            // what Status gives as acked
+	acks      chan struct{}               // closed and replaced when shown moves
+	pause     time.Time                   // no steps before: the target has no space
+	backoff   time.Duration               // of the next dial
 }
 
 // reconcileState says how far the need to compare whole trees has come.
@@ -105,7 +106,7 @@ func New(o Options) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{opts: o, log: o.Log.With("target", o.Name), poke: make(chan struct{}, 1), progress: p,
-		acks: make(chan struct{}), backoff: minBackoff}
+		acks: make(chan struct{}), backoff: minBackoff, names: make(map[journal.FileID][]string)}
 	w.status = Status{Name: o.Name, URL: o.Dialer.String(), State: Connecting, Errors: map[string]int64{}, LastAckedAt: time.Time{}}
 	w.since = p.since
 	w.resume()

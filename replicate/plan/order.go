@@ -65,24 +65,33 @@ func (p *Plan) link(o *op, paths []string) {
 	}
 }
 
-// covered lets an op that is put back give way to one that ships the same inode
-// under another name and makes o's name a link, and tells whether o is gone.
-func (p *Plan) covered(o *op, n *node) bool {
-	if !o.data || o.linkFirst || o.id == 0 {
-		return false
-	}
+// shipper is an op that ships the inode id under another name and makes n's
+// name a link to it, or nil.
+func (n *node) shipper(id journal.FileID) *op {
 	for _, x := range n.linked {
-		if x.kind != Sync || x.fix || x.id != o.id || !x.data || x.linkFirst || x.node.detach {
-			continue
+		if x.kind == Sync && !x.fix && id != 0 && x.id == id && x.data && !x.linkFirst && !x.node.detach {
+			return x
 		}
-		if x.state == waiting {
-			p.merge(x, o)
-			return true
-		}
-		o.linkFirst = true
-		p.addLink(o, x.node)
+	}
+	return nil
+}
+
+// covered lets an op that is put back give way to one that ships the same inode
+// under another name, and tells whether o is gone.
+func (p *Plan) covered(o *op, n *node) bool {
+	if !o.data || o.linkFirst {
 		return false
 	}
+	x := n.shipper(o.id)
+	if x == nil {
+		return false
+	}
+	if x.state == waiting {
+		p.merge(x, o)
+		return true
+	}
+	o.linkFirst = true
+	p.addLink(o, x.node)
 	return false
 }
 
@@ -375,6 +384,11 @@ func (p *Plan) inherit(o *op) {
 	for _, n := range o.links {
 		if n.detach {
 			continue
+		}
+		if x := n.shipper(o.id); x != nil && x != o {
+			x.owes = append(x.owes, o.owes...)
+			o.owes = nil
+			return
 		}
 		x := n.sync
 		if x == nil {

@@ -102,6 +102,11 @@ func (w *world) begin(low bool) bool {
 	if !ok {
 		return false
 	}
+	for _, l := range w.plan.dump() {
+		if os.Getenv("DUMP") != "" {
+			w.note("    %s", l)
+		}
+	}
 	w.note("begin %v %q -> %q id %d data %v links %q first %v", s.Kind, s.Path, s.To, s.ID, s.Data, s.Links, s.LinkFirst)
 	j := &job{step: s}
 	switch s.Kind {
