@@ -23,7 +23,10 @@ import (
 type Options struct {
 	Path     string // the target directory, absolute
 	Instance string // who ships, for the names of staged files; "": the host name
-	Log      *slog.Logger
+	// Met says that this target has been shipped to before, by an earlier process
+	// too: an empty directory there is then an unmounted mountpoint, and refused.
+	Met bool
+	Log *slog.Logger
 }
 
 // A Dialer opens one target directory.
@@ -32,8 +35,8 @@ type Dialer struct {
 	instance string
 	log      *slog.Logger
 
-	mu       sync.Mutex
-	prepared bool // .closefs has been seen below path
+	mu  sync.Mutex
+	met bool // .closefs has been seen below path, or is known to have been
 }
 
 var _ replicate.Dialer = (*Dialer)(nil)
@@ -49,7 +52,7 @@ func New(o Options) (*Dialer, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Dialer{path: filepath.Clean(o.Path), instance: o.Instance, log: o.Log}, nil
+	return &Dialer{path: filepath.Clean(o.Path), instance: o.Instance, log: o.Log, met: o.Met}, nil
 }
 
 // String is the path.
@@ -94,15 +97,15 @@ func refused(path string, err error) error {
 func (d *Dialer) prepare(t *Target) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, err := t.root.Lstat(staging.Dir); errors.Is(err, unix.ENOENT) && d.prepared {
-		return refused(d.path, errors.New("it has lost its .closefs: is its filesystem mounted?"))
+	if err := d.notEmptied(t); err != nil {
+		return refused(d.path, err)
 	}
 	own, err := makeDir(t.root.FD(), staging.Dir)
 	if err != nil {
 		return refused(d.path, err)
 	}
 	defer unix.Close(own)
-	d.prepared = true
+	d.met = true
 	if t.tmp, err = makeDir(own, path.Base(staging.Tmp)); err != nil {
 		return refused(d.path, err)
 	}
@@ -116,6 +119,18 @@ func (d *Dialer) prepare(t *Target) error {
 		return refused(d.path, err)
 	}
 	return nil
+}
+
+// notEmptied is an error if a target that was met before has nothing in it.
+func (d *Dialer) notEmptied(t *Target) error {
+	if _, err := t.root.Lstat(staging.Dir); !d.met || !errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	names, err := readNames(t.root.FD())
+	if err == nil && len(names) == 0 {
+		err = errors.New("it is empty, and was not before: is its filesystem mounted? (If it was emptied on purpose, make .closefs in it.)")
+	}
+	return err
 }
 
 // makeDir makes the directory name in the directory at, unless it is there, and

@@ -69,6 +69,26 @@ func TestNewRefusesRelativePaths(t *testing.T) {
 	}
 }
 
+// TestMet refuses an empty directory that an earlier process had filled.
+func TestMet(t *testing.T) {
+	path := t.TempDir()
+	d, err := New(Options{Path: path, Met: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Dial(t.Context()); !errors.Is(err, replicate.ErrRefused) {
+		t.Errorf("dial = %v", err)
+	}
+	if err := os.Mkdir(filepath.Join(path, ".closefs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	target, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.Close()
+}
+
 // TestHeartbeatNoticesReplacedRoot renames the root away, as an unmount or a
 // mount over it would.
 func TestHeartbeatNoticesReplacedRoot(t *testing.T) {

@@ -12,7 +12,7 @@
 // entry in .closefs/tmp, which the next Dial removes.
 //
 // An unmounted network filesystem looks like an empty directory. Dial refuses a
-// root that has no .closefs if this Dialer has seen one there before, and
+// root with nothing in it, not even .closefs, if this target was met before, and
 // Heartbeat ends the connection when the path no longer leads to the directory
 // that Dial opened.
 package dir

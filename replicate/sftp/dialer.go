@@ -28,7 +28,11 @@ type Options struct {
 	IdentityFiles []string // private keys; read at every Dial
 	AgentSocket   string   // socket of an ssh-agent, usually $SSH_AUTH_SOCK; "": none is asked
 	KnownHosts    []string // known_hosts files; those that do not exist are passed over
-	Ciphers       []string // in order of preference; nil: AES-GCM first where the CPU has AES
+	Ciphers       []string // in order of preference; none: AES-GCM first where the CPU has AES
+
+	// Met says that this target has been shipped to before, by an earlier process
+	// too: an empty directory there is then an unmounted mountpoint, and refused.
+	Met bool
 
 	Instance       string        // who ships, for the names of staged files; "": the host name
 	Timeout        time.Duration // of connecting and authenticating; 0: 10s
@@ -44,8 +48,8 @@ type Options struct {
 type Dialer struct {
 	o Options
 
-	mu       sync.Mutex
-	prepared bool // .closefs has been seen in the target directory
+	mu  sync.Mutex
+	met bool // .closefs has been seen in the target directory, or is known to have been
 }
 
 var _ replicate.Dialer = (*Dialer)(nil)
@@ -67,7 +71,7 @@ func New(o Options) (*Dialer, error) {
 		return nil, fmt.Errorf("sftp target %s: %w", o.Host, err)
 	}
 	o.setDefaults()
-	return &Dialer{o: o}, nil
+	return &Dialer{o: o, met: o.Met}, nil
 }
 
 func (o *Options) setDefaults() {
@@ -92,7 +96,7 @@ func (o *Options) setDefaults() {
 	if o.DialContext == nil {
 		o.DialContext = (&net.Dialer{}).DialContext
 	}
-	if o.Ciphers == nil {
+	if len(o.Ciphers) == 0 {
 		o.Ciphers = preferredCiphers()
 	}
 }

@@ -101,6 +101,11 @@ func TestDialErrors(t *testing.T) {
 		o.Path = "/none/at/all"
 		wantsDialError(t, o, replicate.ErrRefused, "/none/at/all", "does not exist")
 	})
+	t.Run("emptied", func(t *testing.T) {
+		o := good
+		o.Met = true
+		wantsDialError(t, o, replicate.ErrRefused, "empty", "mounted")
+	})
 	t.Run("silent server", func(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0")
 		check(t, err)

@@ -69,15 +69,22 @@ func (d *Dialer) prepare(ctx context.Context, t *Target) error {
 		return d.refused(errors.New("is not a directory"))
 	case ownErr == nil && !isDir(o):
 		return d.refused(fmt.Errorf("%s is not a directory", staging.Dir))
-	case errors.Is(ownErr, wire.NoSuchFile) && d.prepared:
-		return d.refused(errors.New("has lost its .closefs: is its filesystem mounted?"))
+	}
+	if errors.Is(ownErr, wire.NoSuchFile) && d.met {
+		names, err := t.readDir(ctx, t.root)
+		if err == nil && len(names) == 0 {
+			err = errors.New("is empty, and was not before: is its filesystem mounted? (If it was emptied on purpose, make .closefs in it.)")
+		}
+		if err != nil {
+			return d.refused(err)
+		}
 	}
 	for _, step := range []func(context.Context) error{t.makeStaging, t.sweep, t.probe} {
 		if err := step(ctx); err != nil {
 			return d.refused(err)
 		}
 	}
-	d.prepared = true
+	d.met = true
 	return nil
 }
 

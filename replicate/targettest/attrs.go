@@ -276,9 +276,14 @@ func testDialRefused(t *testing.T, b *bench) {
 	}
 	b.dial().Close()
 
-	// An empty mountpoint looks like this once its filesystem is not mounted.
+	// Somebody may clean up; but a mountpoint whose filesystem is not mounted has
+	// nothing else either.
 	must(t, os.RemoveAll(b.path(".closefs")))
-	refused(t, b, "a directory that has lost its .closefs")
+	must(t, os.WriteFile(b.path("f"), nil, 0o644))
+	b.dial().Close()
+	must(t, os.Remove(b.path("f")))
+	must(t, os.RemoveAll(b.path(".closefs")))
+	refused(t, b, "a directory that is empty all of a sudden")
 	b.hasNot(".closefs")
 
 	outside := b.outside()
