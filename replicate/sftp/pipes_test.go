@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -127,4 +128,26 @@ func kill(cmds []*exec.Cmd) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// TestOneSessionOnly has a server that allows one session for each connection
+// (MaxSessions 1).
+func TestOneSessionOnly(t *testing.T) {
+	d := newPipeDialer(t, os.Geteuid(), t.TempDir())
+	var own []*exec.Cmd
+	target, err := d.open(t.Context(), func(ctx context.Context) (*wire.Client, error) {
+		if len(own) > 0 {
+			return nil, errors.New("no more sessions")
+		}
+		cmd, client, err := d.session(ctx)
+		own = append(own, cmd)
+		return client, err
+	}, func() error { return kill(own) })
+	check(t, err)
+	defer target.Close()
+	content := strings.Repeat("large", 1<<20)
+	check(t, target.Put(t.Context(), "f", strings.NewReader(content), int64(len(content)), replicate.Attr{Mode: 0o600}, nil))
+	if e, err := target.Lstat(t.Context(), "f"); err != nil || e.Size != int64(len(content)) {
+		t.Errorf("lstat = %+v, %v", e, err)
+	}
 }
