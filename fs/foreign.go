@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"closefs/fs/backing"
+	"closefs/fs/journal"
 )
 
 // A foreign file was dirty when the daemon before us died, and somebody still
@@ -94,8 +95,14 @@ func (f *FS) foreignWritten(w *foreign) bool {
 		f.log.Error("a file written through the mount before", "id", w.n.id, "error", err)
 		return false
 	}
-	if path, named := f.nameOf(w.n, &st); named && st.Nlink > 0 {
+	path, named := f.nameOf(w.n, &st)
+	switch {
+	case st.Nlink == 0: // its last name was replaced, which the journal may not know
+		f.record(&journal.Record{Kind: journal.Clean, ID: st.ID, Mode: st.Mode, Path: path})
+	case named:
 		f.record(f.contentRecord(&st, path))
+	default:
+		f.findLinks(w.n.id)
 	}
 	return false
 }

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"closefs/fs/journal"
 )
 
 // intents remember, in a file that is mapped shared and so outlives the daemon
@@ -24,8 +26,9 @@ type intents struct {
 // An intent is the change that is going to be made.
 type intent struct {
 	path, to string
-	id       uint64 // of a rename: what moves
-	skip     bool   // it has no path: nothing will be recorded
+	id       uint64           // of a rename: what moves
+	after    journal.Position // the journal's last before
+	skip     bool             // it has no path: nothing will be recorded
 }
 
 const (
@@ -36,7 +39,7 @@ const (
 )
 
 // A slot is: state (1: in use), length of path, length of to, all uint32; 4
-// bytes unused; id; then path and to, intentPath bytes each at most.
+// bytes unused; id; after; then path and to, intentPath bytes each at most.
 
 func openIntents(file string) (*intents, error) {
 	x := &intents{used: make([]atomic.Bool, intentSlots)}
@@ -98,6 +101,7 @@ func (x *intents) begin(in *intent) int {
 	binary.NativeEndian.PutUint32(b[4:], uint32(len(in.path)))
 	binary.NativeEndian.PutUint32(b[8:], uint32(len(in.to)))
 	binary.NativeEndian.PutUint64(b[16:], in.id)
+	binary.NativeEndian.PutUint64(b[24:], uint64(in.after))
 	copy(b[32:], in.path)
 	copy(b[32+intentPath:], in.to)
 	x.state(i).Store(1)
@@ -142,7 +146,7 @@ func (x *intents) left() (all []intent, forget func()) {
 		}
 		in := intent{
 			path: string(b[32 : 32+pathLen]), to: string(b[32+intentPath : 32+intentPath+int(toLen)]),
-			id: binary.NativeEndian.Uint64(b[16:]),
+			id: binary.NativeEndian.Uint64(b[16:]), after: journal.Position(binary.NativeEndian.Uint64(b[24:])),
 		}
 		if x.old {
 			in.id = 0

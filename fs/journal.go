@@ -14,6 +14,8 @@ type Journal interface {
 	Append(*journal.Record) (journal.Position, error)
 	Sync() error
 	Dirty() []journal.DirtyFile
+	Last() journal.Position
+	NewReader(after journal.Position) (*journal.Reader, error)
 }
 
 // failures counts records that could not be appended. The change that they
@@ -62,6 +64,7 @@ type change struct {
 // inodes that are involved, from the resolution of the names until the return.
 // A signal to the application does not stop it.
 func (f *FS) commit(c change) error {
+	c.intent.after = f.journal.Last()
 	slot := f.intents.begin(&c.intent)
 	// A crash here leaves an intent and no change: Recover finds nothing made.
 	if err := c.apply(); err != nil {
@@ -76,7 +79,8 @@ func (f *FS) commit(c change) error {
 		f.record(r)
 	}
 	// A crash here leaves a recorded change with its intent: Recover records it
-	// once more, which repeats "look at this path" and does no harm.
+	// once more, which repeats "look at this path" and does no harm. A rename it
+	// looks for in the journal first: twice is not the same as once.
 	f.intents.end(slot)
 	// A crash here leaves a recorded change that the application was not told of.
 	return nil

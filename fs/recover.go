@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -60,11 +61,13 @@ func (f *FS) recoverIntent(in intent) error {
 	if in.to == "" {
 		return f.recordPath(in.path)
 	}
-	if in.id == 0 {
-		if err := f.recordPath(in.path); err != nil {
-			return err
-		}
-		return f.recordPath(in.to)
+	recorded, err := f.renameRecorded(in)
+	if err != nil || in.id == 0 {
+		// It cannot be told whether it was made and recorded: look at both names.
+		return errors.Join(f.recordPath(in.path), f.recordPath(in.to))
+	}
+	if recorded {
+		return nil
 	}
 	to, err := f.root.Lstat(in.to)
 	if gone(err) || err == nil && uint64(to.ID) != in.id {
@@ -85,6 +88,22 @@ func (f *FS) recoverIntent(in intent) error {
 	return f.appendAll(&journal.Record{
 		Kind: journal.Rename, ID: to.ID, Mode: to.Mode, Path: in.path, To: in.to, Exchange: err == nil,
 	})
+}
+
+// renameRecorded tells whether the journal has the record of a rename.
+func (f *FS) renameRecorded(in intent) (bool, error) {
+	records, err := f.journal.NewReader(in.after)
+	if err != nil {
+		return false, err
+	}
+	defer records.Close()
+	for records.Next() {
+		r := records.Record()
+		if r.Kind == journal.Rename && uint64(r.ID) == in.id && r.Path == in.path && r.To == in.to {
+			return true, nil
+		}
+	}
+	return false, records.Err()
 }
 
 // recordPath records what is at path now, in the words of an operation that
