@@ -239,13 +239,13 @@ func (p *Plan) rename(r *journal.Record, todo Part) {
 		p.settleAll(r.Pos, todo)
 		return
 	}
-	from := p.root.ensure(r.Path)
-	from.id = r.ID
-	elide := todo&Main != 0 && p.absent(from, r.Path, r.Pos)
 	var owed []*debt
 	if to := p.root.lookup(r.To); to != nil {
 		owed = p.discard(to)
 	}
+	from := p.root.ensure(r.Path) // not before: what discard ends may prune it
+	from.id = r.ID
+	elide := todo&Main != 0 && p.absent(from, r.Path, r.Pos)
 	if todo&Main != 0 {
 		owed = append(owed, &debt{Obligation{r.Pos, Main}, 1})
 	}

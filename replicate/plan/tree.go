@@ -55,6 +55,7 @@ func (n *node) put(c *node) {
 	}
 	n.children[c.name] = c
 	c.parent = n
+	c.detach = false
 }
 
 // takeOff removes n from its parent, keeping its subtree.
