@@ -79,13 +79,18 @@ func (c *chaos) start(r *rand.Rand, goroutines int) <-chan struct{} {
 
 func (c *chaos) one(r *rand.Rand) {
 	op := pick(r)
-	err := c.gate.do(func() error { return op.do(c, r) })
+	unexpected := false
+	err := c.gate.do(func() error {
+		err := op.do(c, r)
+		unexpected = !c.expected(err)
+		return err
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
 		c.counts[op.name]++
 	}
-	if !expected(err) && c.failed == nil {
+	if unexpected && c.failed == nil {
 		c.failed = fmt.Errorf("%s: %w", op.name, err)
 	}
 }
@@ -106,12 +111,12 @@ func pick(r *rand.Rand) operation {
 
 // expected tells whether err is one that a random operation earns on any
 // filesystem, or that a killed daemon explains.
-func expected(err error) bool {
-	if err == nil || daemonGone(err) {
+func (c *chaos) expected(err error) bool {
+	if err == nil {
 		return true
 	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !expected(e) })
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !c.expected(e) })
 	}
 	for _, e := range []error{unix.ENOENT, unix.EEXIST, unix.ENOTDIR, unix.EISDIR, unix.ENOTEMPTY,
 		unix.EINVAL, unix.ELOOP, unix.EPERM, unix.EXDEV} {
@@ -119,7 +124,7 @@ func expected(err error) bool {
 			return true
 		}
 	}
-	return false
+	return c.gate.explains(err)
 }
 
 // name is a random path, of which few exist.

@@ -26,12 +26,14 @@ func killUnderLoad(t *testing.T, s *site, g *gate, r *rand.Rand, n, total int, e
 		if !g.await(at, ended) {
 			t.Fatalf("the load ended after %d operations, before kill %d", g.count.Load(), i)
 		}
+		g.down.Store(true)
 		s.daemon.kill()
 		g.hold(func() {
 			if i%3 == 2 {
 				s.killWhileStarting(r)
 			}
 			s.start()
+			g.down.Store(false)
 		})
 	}
 	<-ended

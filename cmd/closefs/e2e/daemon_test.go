@@ -17,7 +17,7 @@ import (
 
 // patience bounds every wait of these tests: long enough for a loaded machine,
 // short enough to end before the test binary's own limit.
-const patience = 3 * time.Minute
+const patience = 2 * time.Minute
 
 // A process is a running program, named so that it is never taken for another
 // one that got its pid later.

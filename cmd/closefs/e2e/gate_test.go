@@ -15,6 +15,7 @@ import (
 type gate struct {
 	mu    sync.RWMutex
 	count atomic.Int64
+	down  atomic.Bool   // a daemon is being killed, or is dead
 	moved chan struct{} // capacity 1, poked after each operation
 }
 
@@ -53,8 +54,10 @@ func (g *gate) hold(f func()) {
 	f()
 }
 
-// daemonGone tells whether an operation failed because no daemon serves the
-// mount (fuse(4): requests on a connection that was aborted).
-func daemonGone(err error) bool {
-	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+// explains tells whether an operation failed because no daemon serves the mount
+// (fuse(4): requests on a connection that was aborted). While a daemon is being
+// killed EIO is one more such error: its answer to an open has arrived, and the
+// backing file that the answer names went with the connection.
+func (g *gate) explains(err error) bool {
+	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED) || g.down.Load() && errors.Is(err, unix.EIO)
 }

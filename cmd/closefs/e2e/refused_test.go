@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,24 +51,42 @@ func TestUnknownHostKey(t *testing.T) {
 
 func TestChangedHostKey(t *testing.T) {
 	s := newSite(t)
-	original := world.lab.knownHosts
 	s.known = filepath.Join(t.TempDir(), "known_hosts")
-	text, err := os.ReadFile(original)
+	text, err := os.ReadFile(world.lab.knownHosts)
 	must(t, err, os.WriteFile(s.known, text, 0o600))
 	s.start()
 	must(t, write(s.path("a"), "with the first key"))
 	s.compare()
-	t.Cleanup(func() { ensureServer(t, s.host) })
-	world.lab.do(t, "sshd-kill", s.host)
-	world.lab.do(t, "rekey", s.host)
-	world.lab.do(t, "sshd-start", s.host)
+	changeHostKey(t, s.host)
 	s.awaitRefusal("host key", s.host.address)
-	if out, err := s.command("trust", "--yes", "--known-hosts", s.known, s.host.address); err == nil {
-		t.Errorf("trust replaced a changed key without a word: %s", out)
+	if out, err := s.command("trust", "--yes", "--known-hosts", s.known, s.host.address); exitCode(err) != 5 {
+		t.Errorf("trust of a changed key: %v: %s; want exit code 5", err, out)
 	}
-	text, err = os.ReadFile(original)
-	must(t, err, os.WriteFile(s.known, text, 0o600))
+	if out, err := exec.Command("ssh-keygen", "-R", s.host.address, "-f", s.known).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen -R: %v: %s", err, out)
+	}
+	if out, err := s.command("trust", "--yes", "--known-hosts", s.known, s.host.address); err != nil {
+		t.Fatalf("trust: %v: %s", err, out)
+	}
 	s.compare()
+}
+
+// changeHostKey gives the sshd of h another host key, for this test alone.
+func changeHostKey(t *testing.T, h secondary) {
+	t.Helper()
+	file := filepath.Join(h.uploads, "../../host_key")
+	key, err := os.ReadFile(file)
+	must(t, err)
+	public, err := os.ReadFile(file + ".pub")
+	must(t, err)
+	t.Cleanup(func() {
+		must(t, os.WriteFile(file, key, 0o600), os.WriteFile(file+".pub", public, 0o644))
+		world.lab.do(t, "sshd-kill", h)
+		world.lab.do(t, "sshd-start", h)
+	})
+	world.lab.do(t, "sshd-kill", h)
+	world.lab.do(t, "rekey", h)
+	world.lab.do(t, "sshd-start", h)
 }
 
 func TestTargetPathMissing(t *testing.T) {

@@ -114,7 +114,7 @@ func (u *uploads) end(err error, name string, b []byte) error {
 	defer u.mu.Unlock()
 	if err == nil {
 		u.acked[name] = b
-	} else if !daemonGone(err) && u.failed == nil {
+	} else if !u.gate.explains(err) && u.failed == nil {
 		u.failed = err
 	}
 	return err
