@@ -85,6 +85,9 @@ func mount(f mountFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := dropResource(); err != nil {
+		return err
+	}
 	// Whatever directory we were started in must not be kept from being unmounted.
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("mount: %w", err)
