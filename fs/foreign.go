@@ -30,9 +30,23 @@ func (f *FS) recoverContent(st *backing.Stat, path string) error {
 	}
 	if w != nil {
 		f.log.Info("a file is still written through the mount before", "path", path)
-		f.foreignLater(w)
+		f.foreign = append(f.foreign, w)
 	}
 	return nil
+}
+
+// watchAll starts to watch what Recover found, once there is a server whose
+// kernel can be told.
+func (f *FS) watchAll() {
+	for _, w := range f.foreign {
+		f.foreignLater(w)
+	}
+	f.foreign = nil
+}
+
+func (f *FS) unwatch(w *foreign) {
+	unix.Close(w.fd)
+	f.table.unpin(w.n)
 }
 
 // watchForeign returns nil if nobody writes the file.
@@ -68,11 +82,11 @@ func (f *FS) foreignLater(w *foreign) {
 				f.foreignLater(w)
 				return
 			}
+			f.refreshAttr(w.n.id)
 		case <-f.stopped.Done():
 			f.foreignWritten(w) // if it is, it stays dirty and the next start looks again
 		}
-		unix.Close(w.fd)
-		f.table.unpin(w.n)
+		f.unwatch(w)
 	}()
 }
 

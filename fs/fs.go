@@ -102,6 +102,7 @@ type FS struct {
 	handles *handleTable
 	intents *intents
 	failed  failures
+	foreign []*foreign // found by Recover, not watched yet
 
 	passthrough atomic.Bool // files opened from now on may be passed through
 	noACL       atomic.Bool // the backing filesystem has no POSIX ACLs
@@ -180,6 +181,10 @@ func newFS(o Options) (*FS, error) {
 func (f *FS) discard() {
 	f.stop()
 	f.background.Wait()
+	for _, w := range f.foreign {
+		f.unwatch(w)
+	}
+	f.foreign = nil
 	f.dirs.closeAll()
 	f.table.closeAll()
 	f.intents.close()

@@ -40,16 +40,22 @@ func (f *FS) mount() error {
 		return err
 	}
 	f.choosePassthroughMode()
+	f.watchAll()
 	f.background.Add(1)
 	go func() {
 		defer f.background.Done()
 		f.shipOpen()
 	}()
 	go f.serve()
-	if err := f.server.WaitMount(); err != nil {
-		return errors.Join(err, f.detach())
+	err = f.server.WaitMount()
+	if err == nil {
+		return nil
 	}
-	return nil
+	if stuck := f.detach(); stuck != nil {
+		return errors.Join(err, stuck)
+	}
+	<-f.served
+	return err
 }
 
 // choosePassthroughMode starts with passthrough if the kernel offers it; the

@@ -3,8 +3,6 @@ package fs
 import (
 	"context"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Settle returns when the journal has every close(2) that had returned before
@@ -114,35 +112,3 @@ func (of *openFile) allFlushed() bool {
 	}
 	return true
 }
-
-// shipOpen publishes, from time to time, files that stay open.
-func (f *FS) shipOpen() {
-	every := min(max(f.opts.ShipOpenAfter/4, 10*time.Millisecond), 5*time.Second)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-f.stopped.Done():
-			return
-		case <-tick.C:
-			for _, of := range f.open.dirtyFiles() {
-				f.shipIfDue(of)
-			}
-		}
-	}
-}
-
-func (f *FS) shipIfDue(of *openFile) {
-	f.order.RLock()
-	defer f.order.RUnlock()
-	mu := f.inodeLock(of.n.id)
-	mu.Lock()
-	defer mu.Unlock()
-	if !of.dirty || time.Since(of.since) < f.opts.ShipOpenAfter {
-		return
-	}
-	f.publish(of, true)
-	of.since = time.Now()
-}
-
-func unixTime(ts unix.Timespec) time.Time { return time.Unix(ts.Sec, ts.Nsec) }
