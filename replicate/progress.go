@@ -44,6 +44,8 @@ const (
 )
 
 const (
+	progressFile = "progress"
+
 	entrySize   = 16
 	rewriteSize = 4 << 20
 )
@@ -71,6 +73,18 @@ func openProgress(path string) (*progress, error) {
 	p.size = int64(good)
 	p.known = good > 0 && len(b)-good < entrySize
 	return p, nil
+}
+
+// Met tells whether the target whose worker keeps its state in dir was once
+// brought up to date. A dialer refuses such a target if it is all empty.
+func Met(dir string) bool {
+	b, err := os.ReadFile(filepath.Join(dir, progressFile))
+	if err != nil {
+		return false
+	}
+	p := &progress{done: make(map[journal.Position]plan.Part)}
+	p.load(b)
+	return p.met
 }
 
 // load applies the entries of b and returns how many bytes of it are good.

@@ -75,9 +75,6 @@ type Target interface {
 	// directory there. ErrNotExist if from, or to's parent, is missing; ErrExist
 	// or ErrNotEmpty or ErrIsDir if what is at to cannot be replaced.
 	Rename(ctx context.Context, from, to string) error
-	// Exchange swaps two existing paths. Atomic where Caps.Exchange; elsewhere
-	// ErrUnsupported and nothing is touched.
-	Exchange(ctx context.Context, a, b string) error
 	// Remove makes path absent by moving it (a directory with all that is in
 	// it) into the trash at the target's root under a name that tells path
 	// and time. Nothing at path is success.
@@ -93,7 +90,6 @@ type Caps struct {
 	Fsync    bool          // data is made durable before it is published
 	Hardlink bool          // Link works
 	Special  bool          // Special works
-	Exchange bool          // Exchange works
 	Owner    bool          // uid and gid can be set (the account is root there)
 	Xattr    bool          // Attr.Xattrs is stored
 	TimeUnit time.Duration // granularity of times: 1ns, or 1s over plain SFTP

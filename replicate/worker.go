@@ -101,7 +101,7 @@ func New(o Options) (*Worker, error) {
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory of target %s: %w", o.Name, err)
 	}
-	p, err := openProgress(filepath.Join(o.StateDir, "progress"))
+	p, err := openProgress(filepath.Join(o.StateDir, progressFile))
 	if err != nil {
 		return nil, err
 	}

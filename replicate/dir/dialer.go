@@ -183,13 +183,11 @@ func (t *Target) probe() error {
 		Fsync:    true,
 		Hardlink: unix.Linkat(t.tmp, name, t.tmp, name+"l", 0) == nil,
 		Special:  true,
-		Exchange: true,
 		Owner:    t.asRoot,
 		Xattr:    xattr,
 		TimeUnit: time.Nanosecond,
 	}
 	if t.caps.Hardlink {
-		t.caps.Exchange = unix.Renameat2(t.tmp, name, t.tmp, name+"l", unix.RENAME_EXCHANGE) == nil
 		return unix.Unlinkat(t.tmp, name+"l", 0)
 	}
 	return nil

@@ -18,25 +18,12 @@ func (t *Target) Rename(ctx context.Context, from, to string) error {
 		if err := staging.CheckPath(to); err != nil {
 			return fmt.Errorf("%w: %w", replicate.ErrUnsupported, err)
 		}
-		return t.withAccess(func() error { return t.rename(from, to, 0) }, true, from, to)
+		return t.withAccess(func() error { return t.rename(from, to) }, true, from, to)
 	})
 }
 
-// Exchange swaps a and b; see replicate.Target.
-func (t *Target) Exchange(ctx context.Context, a, b string) error {
-	if !t.caps.Exchange {
-		return fmt.Errorf("exchange %q: %w", a, replicate.ErrUnsupported)
-	}
-	return t.do(ctx, "exchange", a, func() error {
-		if err := staging.CheckPath(b); err != nil {
-			return fmt.Errorf("%w: %w", replicate.ErrUnsupported, err)
-		}
-		return t.withAccess(func() error { return t.rename(a, b, unix.RENAME_EXCHANGE) }, true, a, b)
-	})
-}
-
-// rename is renameat2(2) with both directories synced after it.
-func (t *Target) rename(from, to string, flags uint) error {
+// rename is renameat(2) with both directories synced after it.
+func (t *Target) rename(from, to string) error {
 	fromDir, fromName, err := t.parent(from)
 	if err != nil {
 		return err
@@ -47,13 +34,11 @@ func (t *Target) rename(from, to string, flags uint) error {
 		return fmt.Errorf("to %q: %w", to, err)
 	}
 	defer unix.Close(toDir)
-	if err := renameErr(unix.Renameat2(fromDir, fromName, toDir, toName, flags)); err != nil {
+	if err := renameErr(unix.Renameat(fromDir, fromName, toDir, toName)); err != nil {
 		return fmt.Errorf("to %q: %w", to, err)
 	}
-	if flags == 0 {
-		if err := t.finishSameInode(from, to, fromDir, fromName, toDir, toName); err != nil {
-			return err
-		}
+	if err := t.finishSameInode(from, to, fromDir, fromName, toDir, toName); err != nil {
+		return err
 	}
 	return errors.Join(syncDir(toDir), syncDir(fromDir))
 }

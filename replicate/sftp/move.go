@@ -107,11 +107,6 @@ func (t *Target) renameOverEmpty(ctx context.Context, err error, from, to string
 	return renamed.Status(ctx)
 }
 
-// Exchange is not possible over SFTP.
-func (t *Target) Exchange(_ context.Context, a, _ string) error {
-	return fmt.Errorf("exchange %q: %w", a, replicate.ErrUnsupported)
-}
-
 // Remove moves path into the trash; see replicate.Target.
 func (t *Target) Remove(ctx context.Context, path string) error {
 	err := t.do(ctx, "remove", path, func(ctx context.Context) error { return t.discard(ctx, path) })

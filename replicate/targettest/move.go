@@ -86,25 +86,6 @@ func testRenameLinks(t *testing.T, b *bench) {
 	b.has("g", "x")
 }
 
-func testExchange(t *testing.T, b *bench) {
-	target, ctx := b.dial(), t.Context()
-	b.put(target, "f", "file")
-	must(t, target.Mkdir(ctx, "d", dirAttr()))
-	b.put(target, "d/x", "below")
-	err := target.Exchange(ctx, "f", "d")
-	if !target.Caps().Exchange {
-		wants(t, "exchange", err, replicate.ErrUnsupported)
-		b.has("f", "file")
-		b.has("d/x", "below")
-		return
-	}
-	must(t, err)
-	b.has("d", "file")
-	b.has("f/x", "below")
-	wants(t, "exchange with nothing", target.Exchange(ctx, "f", "none"), replicate.ErrNotExist)
-	b.has("f/x", "below")
-}
-
 func testRemove(t *testing.T, b *bench) {
 	target, ctx := b.dial(), t.Context()
 	must(t, target.Mkdir(ctx, "d", dirAttr()))
@@ -198,10 +179,6 @@ func everyMethodFails(t *testing.T, target replicate.Target, dir string) {
 	if caps.Special {
 		results["special"] = target.Special(ctx, fresh, 0, attr(0o010600))
 	}
-	if caps.Exchange {
-		results["exchange"] = target.Exchange(ctx, "f", victim)
-		results["exchange with"] = target.Exchange(ctx, victim, "f")
-	}
 	for name, err := range results {
 		wants(t, name+" below "+dir, err, replicate.ErrNotExist)
 	}
@@ -235,12 +212,6 @@ func testSymlinkParentsAfterOwnChanges(t *testing.T, b *bench) {
 	must(t, target.Remove(ctx, "over"))
 	must(t, target.Rename(ctx, "link", "over"))
 	dirs := []string{"removed", "removed/sub", "renamed", "renamed/sub", "over", "over/sub"}
-	if target.Caps().Exchange {
-		fill("exchanged")
-		must(t, target.Symlink(ctx, "link", outside, linkAttr()))
-		must(t, target.Exchange(ctx, "link", "exchanged"))
-		dirs = append(dirs, "exchanged", "exchanged/sub")
-	}
 	for _, dir := range dirs {
 		everyMethodFails(t, target, dir)
 	}

@@ -70,7 +70,6 @@ func Run(t *testing.T, k Kind) {
 		"Rename":                        testRename,
 		"RenameRefused":                 testRenameRefused,
 		"RenameLinks":                   testRenameLinks,
-		"Exchange":                      testExchange,
 		"Remove":                        testRemove,
 		"RemoveLongPath":                testRemoveLongPath,
 		"SymlinkParents":                testSymlinkParents,

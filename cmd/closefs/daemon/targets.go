@@ -71,11 +71,11 @@ func (d *daemon) makeTargets(addrs []config.Address) error {
 
 func (d *daemon) makeTarget(name string, a config.Address, keys []string) (*target, error) {
 	log := d.log.With("target", name)
-	dialer, err := d.dialer(a, keys, log)
+	state := filepath.Join(d.c.State, "targets", name)
+	dialer, err := d.dialer(a, keys, replicate.Met(state), log)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, config.ErrInvalid)
 	}
-	state := filepath.Join(d.c.State, "targets", name)
 	if err := claim(state, a.String(), log); err != nil {
 		return nil, err
 	}
@@ -90,9 +90,9 @@ func (d *daemon) makeTarget(name string, a config.Address, keys []string) (*targ
 	return &target{name: name, worker: w, log: log}, nil
 }
 
-func (d *daemon) dialer(a config.Address, keys []string, log *slog.Logger) (replicate.Dialer, error) {
+func (d *daemon) dialer(a config.Address, keys []string, met bool, log *slog.Logger) (replicate.Dialer, error) {
 	if a.Local() {
-		return dir.New(dir.Options{Path: a.Path, Log: log})
+		return dir.New(dir.Options{Path: a.Path, Met: met, Log: log})
 	}
 	known := []string(d.c.SSH.KnownHosts)
 	if len(known) == 0 {
@@ -100,7 +100,7 @@ func (d *daemon) dialer(a config.Address, keys []string, log *slog.Logger) (repl
 	}
 	return sftp.New(sftp.Options{User: a.Login(), Host: a.Host, Port: a.Port, Path: a.Path,
 		IdentityFiles: keys, AgentSocket: os.Getenv("SSH_AUTH_SOCK"), KnownHosts: known,
-		Ciphers: d.c.SSH.Ciphers, Log: log})
+		Ciphers: d.c.SSH.Ciphers, Met: met, Log: log})
 }
 
 // DefaultKnownHosts are the user's and the machine's, as ssh(1) has them. The
