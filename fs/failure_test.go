@@ -145,3 +145,29 @@ func TestNonblockingOpen(t *testing.T) {
 	close(stop)
 	check(t, <-done)
 }
+
+// Without a free descriptor files can still be removed and replaced.
+func TestNoDescriptors(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"a", "b", "c"} {
+		write(t, r.path(name), name)
+	}
+	r.settle()
+	r.closed()
+	var limit unix.Rlimit
+	check(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	low := limit
+	low.Cur = 3
+	check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
+	removed, renamed := unix.Unlink(r.path("a")), unix.Rename(r.path("b"), r.path("c"))
+	check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	check(t, removed)
+	check(t, renamed)
+	if s := read(t, r.back+"/c"); s != "b" {
+		t.Errorf("c is %q", s)
+	}
+	got := show(r.journal.since(6))
+	if strings.Join(got, ";") != "remove a last;rename b to=c" {
+		t.Errorf("records: %q", got)
+	}
+}

@@ -64,9 +64,14 @@ func (f *FS) removeIn(d *dirFD, name string, flags int) error {
 }
 
 // openVictim opens what is going to lose its name, so that it can be reached
-// while the kernel still refers to it.
+// while the kernel still refers to it. With no descriptor to be had (fd is -1
+// then) it will not be, which is better than not to remove it.
 func (f *FS) openVictim(d *dirFD, name string) (fd int, st backing.Stat, err error) {
 	fd, err = openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err == unix.EMFILE || err == unix.ENFILE {
+		st, err = f.root.Fstatat(d.fd, name)
+		return -1, st, err
+	}
 	if err != nil {
 		return -1, st, err
 	}
@@ -86,6 +91,8 @@ func (f *FS) victimGone(fd int, st *backing.Stat, dir *node, name, path string) 
 	var after unix.Stat_t
 	if err := unix.Fstat(fd, &after); err == nil {
 		st.Stat_t = after
+	} else {
+		st.Nlink--
 	}
 	last := st.Nlink == 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR
 	n := f.table.get(id)
