@@ -50,10 +50,10 @@ func startProgram(c *contender, cmd *exec.Cmd, log string) error {
 		return err
 	}
 	c.onStop(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		ended := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
-		cmd.Wait()
-		ended.Stop()
+		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+		tooLong := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+		defer tooLong.Stop()
+		_ = cmd.Wait() // how it ends on a signal is its own affair
 	})
 	return nil
 }

@@ -30,3 +30,21 @@ func TestLoads(t *testing.T) {
 		t.Error("no upload was acknowledged")
 	}
 }
+
+// TestCheckWhole has the check find every cut and every changed byte.
+func TestCheckWhole(t *testing.T) {
+	b := newContent(newRandom(t), 500)
+	if err := checkWhole(b); err != nil {
+		t.Fatal(err)
+	}
+	for i := range b {
+		if checkWhole(b[:i]) == nil {
+			t.Errorf("%d bytes of %d pass for whole", i, len(b))
+		}
+		b[i] ^= 1
+		if checkWhole(b) == nil {
+			t.Errorf("passes for whole with byte %d changed", i)
+		}
+		b[i] ^= 1
+	}
+}
