@@ -102,11 +102,6 @@ func (w *world) begin(low bool) bool {
 	if !ok {
 		return false
 	}
-	for _, l := range w.plan.dump() {
-		if os.Getenv("DUMP") != "" {
-			w.note("    %s", l)
-		}
-	}
 	w.note("begin %v %q -> %q id %d data %v links %q first %v", s.Kind, s.Path, s.To, s.ID, s.Data, s.Links, s.LinkFirst)
 	j := &job{step: s}
 	switch s.Kind {
@@ -504,13 +499,22 @@ func history(t *rapid.T) {
 	w.settleDown()
 }
 
-// TestConvergence tries random histories. -rapid.checks sets how many, and
-// CLOSEFS_HISTORIES too.
+// TestConvergence tries random histories: CLOSEFS_HISTORIES of them, by default
+// 200,000 (5,000,000 in a campaign). A history that fails is shrunk, and rapid
+// says how to run it again.
 func TestConvergence(t *testing.T) {
-	if n := os.Getenv("CLOSEFS_HISTORIES"); n != "" {
-		if err := flag.Set("rapid.checks", n); err != nil {
-			t.Fatal(err)
-		}
+	n := os.Getenv("CLOSEFS_HISTORIES")
+	switch {
+	case n != "":
+	case os.Getenv("CLOSEFS_CAMPAIGN") != "":
+		n = "5000000"
+	case testing.Short():
+		n = "20000"
+	default:
+		n = "200000"
+	}
+	if err := flag.Set("rapid.checks", n); err != nil {
+		t.Fatal(err)
 	}
 	rapid.Check(t, history)
 }
