@@ -2,9 +2,11 @@
 // directory, the journal, the filesystem and one worker per target, keeps them
 // running, and takes them down in reverse order.
 //
-// Start: limits → dead mount detached → directories checked → backing directory
-// and state directory locked → listeners → journal → targets → mount. The mount
-// answers before any backlog is worked off, and whether or not a target does.
+// Start: limits → directories checked → backing directory and state directory
+// locked → listeners → journal → targets → mount. The mount answers before any
+// backlog is worked off, and whether or not a target does. Where a killed closefs
+// left a dead mount, that is detached, and what it covers checked and locked,
+// after the journal was opened.
 //
 // Stop: unmount, so that nothing new comes in → what is pending is shipped to
 // the targets that are connected, for as long as drainTime → workers → journal.
@@ -118,28 +120,39 @@ func (d *daemon) start(ctx context.Context, undo *closers) error {
 	if err != nil {
 		return err
 	}
-	if err := d.checkPlaces(ctx, addrs); err != nil {
+	keys, err := identities(d.c.SSH.Identity, addrs)
+	if err != nil {
 		return err
 	}
-	for _, step := range []func(*closers) error{d.openBacking, d.openState, d.listen, d.openJournal} {
+	if err := preflight.FUSE(); err != nil {
+		return err
+	}
+	dead, err := preflight.Dead(ctx, d.c.Mountpoint)
+	if err != nil {
+		return err
+	}
+	for _, step := range d.steps(ctx, addrs, dead) {
 		if err := step(undo); err != nil {
 			return err
 		}
 	}
-	if err := d.makeTargets(addrs); err != nil {
+	if err := d.makeTargets(addrs, keys); err != nil {
 		return err
 	}
 	return d.mount(undo)
 }
 
-func (d *daemon) checkPlaces(ctx context.Context, addrs []config.Address) error {
-	if err := preflight.FUSE(); err != nil {
-		return err
+// steps is what comes before the targets, in order. A dead mount is detached as
+// late as can be: from there to the mount the application sees, in place, the
+// directory itself, and what it changes there is journaled by nobody.
+func (d *daemon) steps(ctx context.Context, addrs []config.Address, dead bool) []func(*closers) error {
+	places := preflight.Places{Backing: d.c.Backing, Mountpoint: d.c.Mountpoint, State: d.c.State, Targets: addrs}
+	check := func(*closers) error { return places.Check() }
+	if !dead {
+		return []func(*closers) error{check, d.openBacking, d.openState, d.listen, d.openJournal}
 	}
-	if err := preflight.ClearDead(ctx, d.c.Mountpoint, d.log); err != nil {
-		return err
-	}
-	return preflight.Places{Backing: d.c.Backing, Mountpoint: d.c.Mountpoint, State: d.c.State, Targets: addrs}.Check()
+	detach := func(*closers) error { return preflight.ClearDead(ctx, d.c.Mountpoint, d.log) }
+	return []func(*closers) error{d.openState, d.listen, d.openJournal, detach, check, d.openBacking}
 }
 
 // openBacking opens and locks the backing directory itself: another instance

@@ -53,12 +53,8 @@ func addresses(targets []config.Target) ([]config.Address, error) {
 }
 
 // makeTargets makes a worker per target. Nothing is connected yet.
-func (d *daemon) makeTargets(addrs []config.Address) error {
+func (d *daemon) makeTargets(addrs []config.Address, keys []string) error {
 	names := config.TargetNames(d.c.Targets, addrs)
-	keys, err := identities(d.c.SSH.Identity, addrs)
-	if err != nil {
-		return err
-	}
 	for i, a := range addrs {
 		t, err := d.makeTarget(names[i], a, keys)
 		if err != nil {

@@ -46,26 +46,34 @@ func Answers(ctx context.Context, path string) error {
 	}
 }
 
-// ClearDead detaches what a killed closefs left mounted at the mountpoint, so
-// that it can be mounted anew. It reports an error if a living one is there, or
-// a dead mount that is not closefs's. Processes that still hold something of
-// the dead mount keep their ENOTCONN.
+// Dead says whether what a killed closefs left is mounted at the mountpoint. It
+// reports an error if a living one is there, or a dead mount that is not closefs's.
+func Dead(ctx context.Context, mountpoint string) (bool, error) {
+	fstype, err := mountAt(mountpoint)
+	if err != nil {
+		return false, err
+	}
+	err = Answers(ctx, mountpoint)
+	switch {
+	case fstype == FSType && err == nil:
+		return false, fmt.Errorf("mountpoint %s: is already a closefs mount", mountpoint)
+	case fstype == FSType && errors.Is(err, unix.ETIMEDOUT):
+		return false, fmt.Errorf("mountpoint %s: is a closefs mount that does not answer; end its process first", mountpoint)
+	case !errors.Is(err, unix.ENOTCONN):
+		return false, nil // whatever else is wrong with it, later checks say so
+	case fstype != FSType:
+		return false, fmt.Errorf("mountpoint %s: a dead mount of type %q is in the way; unmount it first", mountpoint, fstype)
+	}
+	return true, nil
+}
+
+// ClearDead detaches what killed closefs left mounted at the mountpoint. Processes
+// that still hold something of it keep their ENOTCONN.
 func ClearDead(ctx context.Context, mountpoint string, log *slog.Logger) error {
 	for {
-		fstype, err := mountAt(mountpoint)
-		if err != nil {
+		dead, err := Dead(ctx, mountpoint)
+		if err != nil || !dead {
 			return err
-		}
-		err = Answers(ctx, mountpoint)
-		switch {
-		case fstype == FSType && err == nil:
-			return fmt.Errorf("mountpoint %s: is already a closefs mount", mountpoint)
-		case fstype == FSType && errors.Is(err, unix.ETIMEDOUT):
-			return fmt.Errorf("mountpoint %s: is a closefs mount that does not answer; end its process first", mountpoint)
-		case !errors.Is(err, unix.ENOTCONN):
-			return nil // whatever else is wrong with it, later checks say so
-		case fstype != FSType:
-			return fmt.Errorf("mountpoint %s: a dead mount of type %q is in the way; unmount it first", mountpoint, fstype)
 		}
 		log.Warn("detaching the mount that a killed closefs left", "mountpoint", mountpoint)
 		if err := Detach(mountpoint); err != nil {
