@@ -187,7 +187,9 @@ func (f *FS) discard() {
 	f.foreign = nil
 	f.dirs.closeAll()
 	f.table.closeAll()
-	f.intents.close()
+	if err := f.intents.close(); err != nil {
+		f.log.Error("closing the intents", "error", err)
+	}
 }
 
 // Wait returns when the filesystem is unmounted, by whomever, and every change

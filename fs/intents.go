@@ -72,11 +72,13 @@ func openIntents(file string) (*intents, error) {
 	return x, nil
 }
 
-func (x *intents) close() {
-	if x.mem != nil {
-		unix.Munmap(x.mem)
-		x.mem = nil
+func (x *intents) close() error {
+	if x.mem == nil {
+		return nil
 	}
+	mem := x.mem
+	x.mem = nil
+	return unix.Munmap(mem)
 }
 
 func (x *intents) slot(i int) []byte {

@@ -92,19 +92,9 @@ func (f *FS) stat(n *node) (backing.Stat, error) {
 	return st, stale(err)
 }
 
-// openNode opens n with flags, which must not have O_TRUNC; O_NOFOLLOW is
-// added. What is at n's name is compared with n before flags take effect. The
-// caller holds order and closes the descriptor. The error is an errno.
-func (f *FS) openNode(n *node, flags int) (int, error) {
-	fd, err := f.openPath(n)
-	if err != nil || flags&unix.O_PATH != 0 {
-		return fd, err
-	}
-	defer unix.Close(fd)
-	return reopen(fd, flags)
-}
-
-// openPath opens n with O_PATH.
+// openPath opens n with O_PATH: what is at n's name is compared with n before
+// anything else is done to it. The caller holds order and closes the
+// descriptor. The error is an errno.
 func (f *FS) openPath(n *node) (int, error) {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW
 	if of := f.acquireOpen(n); of != nil {
