@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -152,9 +153,10 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
 		ts.Fatalf("usage: signal TERM|KILL DIR")
 	}
-	pid, err := servedBy(ts.MkAbs(args[1]))
-	ts.Check(err)
-	ts.Check(syscall.Kill(pid, signals[args[0]]))
+	ts.Check(ts.Exec("closefs", "status", "--json", args[1]))
+	var st control.Status
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &st))
+	ts.Check(syscall.Kill(st.PID, signals[args[0]]))
 }
 
 // get LOG PATH FILE fetches a path from the address that the daemon has logged
@@ -177,11 +179,7 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 
 // servedBy is the process that serves a mount.
 func servedBy(mountpoint string) (int, error) {
-	path, err := preflight.Resolve(mountpoint)
-	if err != nil {
-		return 0, err
-	}
-	c := control.NewClient(config.DefaultPlaces().Socket(config.Name(path)))
+	c := control.NewClient(config.DefaultPlaces().Socket(config.Name(mountpoint)))
 	defer c.Close()
 	s, err := c.Status(context.Background())
 	return s.PID, err

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,9 +30,11 @@ type target struct {
 	failed error // why its worker ended
 }
 
-// status is the worker's, or that it ended.
+// status is the worker's, or that it ended. Its error is one line: some errors of
+// several causes are not.
 func (t *target) status() replicate.Status {
 	s := t.worker.Status()
+	s.LastError = strings.ReplaceAll(strings.TrimSpace(s.LastError), "\n", "; ")
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failed != nil {
