@@ -66,6 +66,7 @@ func (f *FS) watchForeign(st *backing.Stat, path string) *foreign {
 	}
 	w := &foreign{n: f.table.addPinned(uint64(st.ID), st.Mode, dir, name), fd: fd, wait: firstProbe}
 	f.table.unpin(dir)
+	f.open.setForeign(w.n.id, true)
 	return w
 }
 
@@ -97,12 +98,13 @@ func (f *FS) foreignWritten(w *foreign) bool {
 	mu := f.inodeLock(w.n.id)
 	mu.Lock()
 	defer mu.Unlock()
-	if of := w.n.open; of != nil && of.dirty {
-		of.modified.Store(true)
-		return false // whoever writes it through this mount publishes it
-	}
 	if f.writableFD(w.fd) {
 		return true
+	}
+	f.open.setForeign(w.n.id, false)
+	if of := w.n.open; of != nil && of.dirty {
+		of.modified.Store(true)
+		return false // its own RELEASE is on the way, and publishes it
 	}
 	st, err := f.fstat(w.n, w.fd)
 	if err != nil {

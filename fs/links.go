@@ -292,7 +292,8 @@ func (f *FS) publishLinks(id uint64) (missing int) {
 		} else {
 			f.record(&journal.Record{
 				Kind: journal.Content, ID: st.ID, Mode: st.Mode, Path: names[0], Links: others,
-				Size: st.Size, Mtime: st.ModTime(), Ctime: st.ChangeTime(),
+				StillOpen: f.open.isForeign(id),
+				Size:      st.Size, Mtime: st.ModTime(), Ctime: st.ChangeTime(),
 			})
 		}
 		return int(st.Nlink) - 1 - len(others)

@@ -67,10 +67,31 @@ type openSet struct {
 	mu    sync.Mutex
 	files map[*openFile]struct{}
 	dirty map[*openFile]struct{}
+
+	foreign map[uint64]struct{} // nodes that somebody writes through a dead mount
 }
 
 func newOpenSet() *openSet {
-	return &openSet{files: make(map[*openFile]struct{}), dirty: make(map[*openFile]struct{})}
+	return &openSet{files: make(map[*openFile]struct{}), dirty: make(map[*openFile]struct{}), foreign: make(map[uint64]struct{})}
+}
+
+// isForeign tells whether a node's content cannot be final, because a foreign
+// writer has it open.
+func (s *openSet) isForeign(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.foreign[id]
+	return ok
+}
+
+func (s *openSet) setForeign(id uint64, foreign bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if foreign {
+		s.foreign[id] = struct{}{}
+	} else {
+		delete(s.foreign, id)
+	}
 }
 
 func (s *openSet) add(of *openFile) {

@@ -60,12 +60,13 @@ func (f *FS) publish(of *openFile, still bool) (modified bool) {
 }
 
 func (f *FS) recordContent(of *openFile, st *backing.Stat, path string, modified, still bool) {
+	foreign := f.open.isForeign(of.n.id)
 	switch {
 	case modified:
 		r := f.contentRecord(st, path)
-		r.StillOpen = still
+		r.StillOpen = still || foreign
 		f.record(r)
-	case !still:
+	case !still && !foreign:
 		f.record(&journal.Record{Kind: journal.Clean, ID: st.ID, Mode: st.Mode, Path: path})
 	}
 	of.base, of.since = versionOf(st), time.Now()
