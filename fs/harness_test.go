@@ -152,8 +152,8 @@ func (r *rig) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := r.Unmount(ctx); err != nil {
-		r.t.Error(err)
-		r.t.Error(r.detach())
+		r.t.Errorf("%v (detach: %v)", err, r.detach())
+		return // it is still served, and waiting for that would hide the reason
 	}
 	r.Wait()
 	if dirty := r.journal.Dirty(); len(dirty) > 0 {

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -236,4 +237,30 @@ func TestUnprivileged(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 		unix.Unmount(dir+"/mnt", unix.MNT_DETACH)
 	}
+}
+
+// A mount namespace that was made meanwhile and is cut off keeps a copy.
+func TestBusyNamespace(t *testing.T) {
+	r := newRig(t)
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "cat")
+	in, err := cmd.StdinPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	ours, err := os.Readlink("/proc/self/ns/mnt")
+	check(t, err)
+	r.eventually("another namespace", func() bool {
+		theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", cmd.Process.Pid))
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+		return err == nil && theirs != ours && string(comm) == "cat\n"
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	defer cancel()
+	err = r.Unmount(ctx)
+	var busy *BusyError
+	if !errors.As(err, &busy) || !strings.Contains(err.Error(), fmt.Sprintf("cat[%d] (mount namespace)", cmd.Process.Pid)) {
+		t.Errorf("unmount with a copy in another namespace: %v", err)
+	}
+	check(t, in.Close())
+	check(t, cmd.Wait())
+	r.Wait()
 }

@@ -26,7 +26,7 @@ type BusyError struct {
 type Process struct {
 	PID  int
 	Name string // comm
-	Uses string // what: a path, or "cwd", "root", "mapping"
+	Uses string // what: a path, or "cwd", "root", "mapping", "mount namespace"
 }
 
 func (e *BusyError) Error() string {
@@ -48,8 +48,11 @@ const (
 
 // Unmount unmounts and returns when every change is in the journal. While files
 // are open it waits; when ctx ends before they are closed, it returns a
-// *BusyError and the filesystem stays mounted.
+// *BusyError and the filesystem stays mounted. A mount namespace with a copy of
+// the mount, made while it was mounted and cut off from changes, keeps it too:
+// then it may be gone from here when the *BusyError says so.
 func (f *FS) Unmount(ctx context.Context) error {
+	major, minor, deviceErr := mountDevice(f.mountpoint)
 	for wait := firstAttempt; ; wait = min(2*wait, lastAttempt) {
 		select {
 		case <-f.served:
@@ -57,9 +60,13 @@ func (f *FS) Unmount(ctx context.Context) error {
 		default:
 		}
 		err := f.tryUnmount()
-		if err == nil {
-			<-f.served
-			return nil
+		if err == nil || err == unix.EINVAL { // EINVAL: not mounted here any more
+			select {
+			case <-f.served:
+				return nil
+			case <-ctx.Done():
+				return f.busy(major, minor, deviceErr)
+			}
 		}
 		if !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("unmount %s: %w", f.mountpoint, err)
@@ -72,7 +79,7 @@ func (f *FS) Unmount(ctx context.Context) error {
 			return nil
 		case <-ctx.Done():
 			timer.Stop()
-			return f.busy()
+			return f.busy(major, minor, deviceErr)
 		}
 	}
 }
@@ -110,10 +117,9 @@ func fusermount(flag, mountpoint string) error {
 	return fmt.Errorf("fusermount3 %s: %w: %s", flag, err, strings.TrimSpace(string(out)))
 }
 
-// busy finds the processes that use the mount.
-func (f *FS) busy() *BusyError {
+// busy finds the processes that use the mount, which is the device unless err.
+func (f *FS) busy(major, minor uint32, err error) *BusyError {
 	e := &BusyError{Mountpoint: f.mountpoint}
-	major, minor, err := mountDevice(f.mountpoint)
 	if err != nil {
 		f.log.Warn("finding who uses the mount", "error", err)
 		return e
@@ -189,7 +195,18 @@ func processUses(proc string, major, minor uint32) string {
 	if err == nil && strings.Contains(string(maps), fmt.Sprintf(" %02x:%02x ", major, minor)) {
 		return "mapping"
 	}
+	mounts, err := os.ReadFile(proc + "/mountinfo")
+	if err == nil && !sameNamespace(proc) && strings.Contains(string(mounts), fmt.Sprintf(" %d:%d ", major, minor)) {
+		return "mount namespace"
+	}
 	return ""
+}
+
+// sameNamespace tells whether the process sees the same mounts as we do.
+func sameNamespace(proc string) bool {
+	theirs, err := os.Readlink(proc + "/ns/mnt")
+	ours, ourErr := os.Readlink("/proc/self/ns/mnt")
+	return err == nil && ourErr == nil && theirs == ours
 }
 
 // onDevice tells whether path, followed, is on the device, without asking the
