@@ -226,7 +226,8 @@ func (d *daemon) drainTarget(ctx context.Context, t *target, last journal.Positi
 		return
 	}
 	if err := t.worker.WaitAcked(ctx, last, nil); err != nil {
+		s := t.status()
 		t.log.Warn("could not ship everything in time; the rest is shipped after the next start",
-			"pending", t.status().PendingChanges)
+			"pending", s.PendingChanges, "state", s.State, "last_error", s.LastError)
 	}
 }
