@@ -44,13 +44,10 @@ func (w *Worker) Status() Status {
 
 // reconcileSince is how old what the target may miss can be.
 func (w *Worker) reconcileSince() time.Time {
-	switch {
-	case !w.since.IsZero():
+	if !w.since.IsZero() {
 		return w.since
-	case !w.status.Reconcile.Started.IsZero():
-		return w.status.Reconcile.Started
 	}
-	return time.Now()
+	return w.started
 }
 
 func (w *Worker) state(pending int64) State {

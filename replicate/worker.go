@@ -71,6 +71,7 @@ type Worker struct {
 	status    Status
 	reconcile reconcileState
 	names     map[journal.FileID][]string // of inodes with several, come across by comparisons
+	started   time.Time                   // the worker itself
 	since     time.Time                   // what changed from here on may be missing at the target
 	shown     journal.Position            // what Status gives as acked
 	acks      chan struct{}               // closed and replaced when shown moves
@@ -108,7 +109,7 @@ func New(o Options) (*Worker, error) {
 	w := &Worker{opts: o, log: o.Log.With("target", o.Name), poke: make(chan struct{}, 1), progress: p,
 		acks: make(chan struct{}), backoff: minBackoff, names: make(map[journal.FileID][]string)}
 	w.status = Status{Name: o.Name, URL: o.Dialer.String(), State: Connecting, Errors: map[string]int64{}, LastAckedAt: time.Time{}}
-	w.since = p.since
+	w.started, w.since = time.Now(), p.since
 	w.resume()
 	return w, nil
 }
