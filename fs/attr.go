@@ -60,7 +60,7 @@ func (f *FS) setAttr(n *node, fd int, in *fuse.SetAttrInCommon) (st backing.Stat
 			if st, err = f.fstat(n, fd); err != nil || !named || st.Nlink == 0 || onlyAtime(in) {
 				return nil
 			}
-			return []*journal.Record{attrRecord(&st, path)}
+			return []*journal.Record{f.attrRecord(&st, path)}
 		},
 	})
 	return st, err
@@ -71,9 +71,11 @@ func onlyAtime(in *fuse.SetAttrInCommon) bool {
 	return in.Valid&(fuse.FATTR_MODE|fuse.FATTR_UID|fuse.FATTR_GID|fuse.FATTR_SIZE|fuse.FATTR_MTIME|fuse.FATTR_MTIME_NOW) == 0
 }
 
-func attrRecord(st *backing.Stat, path string) *journal.Record {
+// attrRecord tells of new attributes of st, which the table calls path. The
+// caller holds order.
+func (f *FS) attrRecord(st *backing.Stat, path string) *journal.Record {
 	return &journal.Record{
-		Kind: journal.Attr, ID: st.ID, Mode: st.Mode, Path: path,
+		Kind: journal.Attr, ID: st.ID, Mode: st.Mode, Path: path, Links: f.otherNames(st, path),
 		Size: st.Size, Mtime: st.ModTime(), Ctime: st.ChangeTime(),
 	}
 }

@@ -127,6 +127,9 @@ func (f *FS) nameOf(n *node, st *backing.Stat) (string, bool) {
 	return names[0], true
 }
 
+// Links returns the names that are known of an inode that has several.
+func (f *FS) Links(id journal.FileID) []string { return f.links.get(uint64(id)) }
+
 // otherNames returns the names of st's inode but path. If some are unknown a
 // walk is started that publishes the file again with all of them. The caller
 // holds order.

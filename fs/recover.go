@@ -118,9 +118,9 @@ func (f *FS) recordPath(path string) error {
 	case isRegular(st.Mode):
 		return f.appendAll(f.contentRecord(&st, path))
 	case path == "":
-		return f.appendAll(attrRecord(&st, path))
+		return f.appendAll(f.attrRecord(&st, path))
 	}
-	return f.appendAll(makeRecord(&st, path), attrRecord(&st, path))
+	return f.appendAll(makeRecord(&st, path), f.attrRecord(&st, path))
 }
 
 // gone tells whether an error of Lstat means that nothing has that name.

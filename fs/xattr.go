@@ -6,6 +6,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"closefs/fs/backing"
 	"closefs/fs/journal"
 )
 
@@ -74,10 +75,7 @@ func (f *FS) changeXattr(n *node, procPath string, apply func() error) error {
 			if err != nil || !named || st.Nlink == 0 {
 				return nil
 			}
-			return []*journal.Record{{
-				Kind: journal.Attr, ID: f.fileID(n), Mode: st.Mode, Path: path, Size: st.Size,
-				Mtime: unixTime(st.Mtim), Ctime: unixTime(st.Ctim),
-			}}
+			return []*journal.Record{f.attrRecord(&backing.Stat{Stat_t: st, ID: f.fileID(n)}, path)}
 		},
 	})
 }
