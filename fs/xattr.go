@@ -1,8 +1,6 @@
 package fs
 
 import (
-	"time"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -94,5 +92,3 @@ func statPath(path string) (st unix.Stat_t, err error) {
 	err = unix.Stat(path, &st)
 	return st, err
 }
-
-func unixTime(ts unix.Timespec) time.Time { return time.Unix(ts.Sec, ts.Nsec) }

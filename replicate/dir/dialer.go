@@ -177,7 +177,7 @@ func (t *Target) probe() error {
 		return fmt.Errorf("not writable: %w", err)
 	}
 	defer unix.Close(fd)
-	defer unix.Unlinkat(t.tmp, name, 0)
+	defer func() { _ = unix.Unlinkat(t.tmp, name, 0) }()
 	xattr := unix.Fsetxattr(fd, "user.closefs.probe", []byte("1"), 0) == nil
 	t.caps = replicate.Caps{
 		Fsync:    true,

@@ -20,7 +20,6 @@ type inode struct {
 	mod     bool // written since it was opened
 	creat   bool // not closed since it was created
 	names   map[string]bool
-	gone    bool
 }
 
 func (i *inode) isDir() bool { return isDir(i.mode) }

@@ -3,8 +3,7 @@ package plan
 import (
 	"fmt"
 	"math/bits"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"closefs/fs/journal"
 )
@@ -205,7 +204,7 @@ func (p *Plan) make(r *journal.Record, todo Part) {
 	if todo&Main != 0 {
 		o = p.syncOp(n, r, p.trusted(r.Pos) && n.run == nil)
 		p.setData(o, 0)
-		o.makes = r.Mode&unix.S_IFMT == unix.S_IFDIR
+		o.makes = r.Mode&syscall.S_IFMT == syscall.S_IFDIR
 		o.linkFirst = len(r.Links) > 0
 		p.link(o, r.Links)
 		p.place(o)

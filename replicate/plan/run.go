@@ -1,12 +1,12 @@
 package plan
 
 import (
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"closefs/fs/journal"
 )
 
-func isDir(mode uint32) bool { return mode&unix.S_IFMT == unix.S_IFDIR }
+func isDir(mode uint32) bool { return mode&syscall.S_IFMT == syscall.S_IFDIR }
 
 // Next hands out a step that may run now; low asks for one of low priority.
 func (p *Plan) Next(low bool) (Step, bool) {

@@ -38,7 +38,7 @@ func (c *connection) watch(interval time.Duration, count int) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.Wait()
+		_ = c.Wait()
 	}()
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

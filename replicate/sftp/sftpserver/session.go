@@ -58,7 +58,7 @@ func (s *session) serve() error {
 	}()
 	for {
 		typ, f, err := wire.ReadPacket(s.r)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
