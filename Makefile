@@ -25,7 +25,7 @@ build: ## bin/closefs
 setup: ## install what building, testing and the demonstration need
 	@scripts/setup
 
-test: setup build ## unit, model and end-to-end tests, the short form (about 15 minutes on 2 cores)
+test: setup build ## unit, model and end-to-end tests, the short form (about 5 minutes on 2 cores)
 	scripts/test
 
 race: setup build ## the same under the race detector

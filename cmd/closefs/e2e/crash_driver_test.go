@@ -27,7 +27,7 @@ func killUnderLoad(t *testing.T, s *site, g *gate, r *rand.Rand, n, total int, e
 			t.Fatalf("the load ended after %d operations, before kill %d", g.count.Load(), i)
 		}
 		g.down.Store(true)
-		s.daemon.kill()
+		s.daemon.kill(t)
 		g.hold(func() {
 			if i%3 == 2 {
 				s.killWhileStarting(r)

@@ -143,10 +143,28 @@ func awaitReady(sock *net.UnixConn) error {
 	}
 }
 
-// kill is kill -9, and returns when the process is gone.
-func (d *daemon) kill() {
+// kill is kill -9, and returns when the process is gone. A process that waits
+// for an answer that it owes itself never goes (a request of its own on its own
+// mount, read and not answered): the test fails then.
+func (d *daemon) kill(t *testing.T) {
+	t.Helper()
 	d.cmd.Process.Kill()
-	<-d.ended
+	select {
+	case <-d.ended:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("killed and not gone; its threads wait in\n%s", kernelStacks(d.cmd.Process.Pid))
+	}
+}
+
+// kernelStacks tells where in the kernel the threads of a process are.
+func kernelStacks(pid int) string {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stack", pid))
+	var all strings.Builder
+	for _, f := range files {
+		text, _ := os.ReadFile(f)
+		fmt.Fprintf(&all, "%s\n%s", f, text)
+	}
+	return all.String()
 }
 
 // stop asks the daemon to end and returns how it did.
@@ -158,7 +176,7 @@ func (d *daemon) stop() error {
 	case <-d.ended:
 		return d.result
 	case <-time.After(patience):
-		d.kill()
+		d.cmd.Process.Kill()
 		return fmt.Errorf("still running %s after SIGTERM", patience)
 	}
 }

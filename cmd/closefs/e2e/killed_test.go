@@ -29,7 +29,7 @@ func TestKilledWhileAway(t *testing.T) {
 	t.Cleanup(func() { ensureServer(t, s.host) })
 	fill(t, s.mount, 100)
 	must(t, os.Rename(s.path("dir3"), s.path("moved")), os.Remove(s.path("empty")))
-	s.daemon.kill()
+	s.daemon.kill(t)
 	s.start()
 	must(t, write(s.path("after"), "the restart"))
 	world.lab.do(t, "sshd-start", s.host)
@@ -44,8 +44,23 @@ func TestKilledWithOpenFile(t *testing.T) {
 	must(t, err)
 	_, err = f.WriteString("written before the kill")
 	must(t, err)
-	s.daemon.kill()
+	s.daemon.kill(t)
 	f.Close()
 	s.start()
 	s.compareBelow("")
+}
+
+// TestKilledWhileStarting: a daemon that is killed at any moment of its start
+// is gone, and leaves nothing that keeps the next one from starting.
+func TestKilledWhileStarting(t *testing.T) {
+	s := startSite(t)
+	fill(t, s.mount, 50)
+	s.daemon.kill(t)
+	r := newRandom(t)
+	for range size(t, "CLOSEFS_KILLS", 20, 300) {
+		s.killWhileStarting(r)
+	}
+	s.start()
+	must(t, write(s.path("after"), "all of them"))
+	s.compare()
 }

@@ -94,7 +94,7 @@ func sweep(base string) {
 		d.kill()
 	}
 	for _, m := range mountsBelow(base) {
-		if err := unix.Unmount(m, unix.MNT_DETACH); err != nil {
+		if err := detach(m); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: unmount %s: %v\n", m, err)
 		}
 	}
@@ -108,6 +108,17 @@ func sweep(base string) {
 	if err := os.RemoveAll(base); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 	}
+}
+
+// detach takes a mount away from everybody. The kernel is told first to answer
+// what a daemon owes (umount2(2), MNT_FORCE): one that was killed while it
+// waited for itself would never end, and nor would whoever waits for it.
+func detach(mountpoint string) error {
+	unix.Unmount(mountpoint, unix.MNT_FORCE)
+	if err := unix.Unmount(mountpoint, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
+		return err
+	}
+	return nil
 }
 
 // socketPrefix is how the names of control sockets of mounts below base begin:

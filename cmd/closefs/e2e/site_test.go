@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A site is a primary with one mount, and a directory on a secondary that it
@@ -84,7 +82,7 @@ func (s *site) start() {
 func (s *site) killWhileStarting(r *rand.Rand) {
 	d := launch(s.t, s.log, "", s.args()...)
 	time.Sleep(time.Duration(r.Int64N(int64(100 * time.Millisecond))))
-	d.kill()
+	d.kill(s.t)
 }
 
 // stop ends the daemon as a service manager does and expects that it unmounts.
@@ -107,7 +105,7 @@ func (s *site) cleanUp() {
 		}
 	}
 	for _, m := range mountsBelow(filepath.Dir(s.mount)) {
-		unix.Unmount(m, unix.MNT_DETACH)
+		detach(m)
 	}
 	if s.t.Failed() {
 		s.t.Logf("the daemon's log ends with\n%s", tail(s.log, 60))
