@@ -31,7 +31,7 @@ type entry struct {
 // readTree describes everything below root, keyed by path relative to it.
 func readTree(root string) (map[string]entry, error) {
 	tree := make(map[string]entry)
-	firstName := make(map[uint64]string)
+	names := make(map[uint64][]string) // of inodes that have several, here or elsewhere
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == root {
 			return err
@@ -46,16 +46,29 @@ func readTree(root string) (map[string]entry, error) {
 		}
 		e := entry{mode: st.Mode, uid: st.Uid, gid: st.Gid}
 		if st.Nlink > 1 && !d.IsDir() {
-			if _, seen := firstName[st.Ino]; !seen {
-				firstName[st.Ino] = rel
-			}
-			e.twin = firstName[st.Ino]
+			names[st.Ino] = append(names[st.Ino], rel)
 		}
 		err = e.readContent(path, &st)
 		tree[rel] = e
 		return err
 	})
+	for _, same := range names {
+		tieTogether(tree, same)
+	}
 	return tree, err
+}
+
+// tieTogether notes that names are one file. A single one is not tied to
+// itself: its other name is outside the tree, in a target's trash.
+func tieTogether(tree map[string]entry, names []string) {
+	if len(names) < 2 {
+		return
+	}
+	for _, name := range names {
+		e := tree[name]
+		e.twin = names[0]
+		tree[name] = e
+	}
 }
 
 func (e *entry) readContent(path string, st *unix.Stat_t) (err error) {
