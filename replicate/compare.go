@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -245,37 +244,38 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// links adds the other names of an inode that has several, as far as they are
-// known to the filesystem or have been come across. The first that was come
-// across is shipped if it differs, the others become links to it.
+// links says, for an inode that has several names, whether name is the first
+// that was come across, which is shipped if it differs, or another, which becomes
+// a link to the first.
 func (e *execution) links(f *plan.Found, name string) {
 	if !e.t.Caps().Hardlink {
 		return
 	}
 	path := join(e.s.Source, name)
-	names := e.w.comeAcross(f.ID, path)
-	f.Linked = names[0] != path
-	if e.w.opts.Links != nil {
-		names = append(names, e.w.opts.Links(f.ID)...)
+	if first := e.w.firstName(f.ID, path); first != path && e.w.is(first, f.ID) {
+		f.Linked, f.Links = true, []string{first}
+		return
 	}
-	slices.Sort(names)
-	for _, l := range slices.Compact(names) {
+	if !f.Data || e.w.opts.Links == nil {
+		return
+	}
+	for _, l := range e.w.opts.Links(f.ID) {
 		if l != path && e.w.is(l, f.ID) {
 			f.Links = append(f.Links, l)
 		}
 	}
-	f.Linked = f.Linked && len(f.Links) > 0
 }
 
-// comeAcross notes path as a name of inode id and returns those noted since the
-// reconcile began, the oldest first.
-func (w *Worker) comeAcross(id journal.FileID, path string) []string {
+// firstName returns the first name of inode id that a comparison came across
+// since the reconcile began, which is path if there was none or it is gone.
+func (w *Worker) firstName(id journal.FileID, path string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.Contains(w.names[id], path) {
-		w.names[id] = append(w.names[id], path)
+	if first, ok := w.names[id]; ok && (first == path || w.is(first, id)) {
+		return first
 	}
-	return slices.Clone(w.names[id])
+	w.names[id] = path
+	return path
 }
 
 // suspectFrom is the time from which on changes may be missing at the target:

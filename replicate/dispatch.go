@@ -39,6 +39,9 @@ func (w *Worker) dispatch(ctx, steps context.Context, results chan<- result) tim
 			return next
 		}
 		w.beginReconcile()
+		if w.reconcile == reconcileNeeded { // it could not be stored: nothing of the old plan is to go on
+			return next
+		}
 	}
 	if wait := w.pause.Sub(now); wait > 0 {
 		return min(next, wait)
@@ -54,7 +57,7 @@ func (w *Worker) dispatch(ctx, steps context.Context, results chan<- result) tim
 		}
 		go w.run(steps, w.target, s, w.gen, results)
 	}
-	if w.reconcile == reconcileRunning && w.inFlight == 0 && !w.plan.Reconciling() {
+	if w.reconcile == reconcileRunning && !w.plan.Reconciling() {
 		w.endReconcile()
 	}
 	return next
@@ -101,14 +104,20 @@ func (w *Worker) finish(r result) {
 		return
 	}
 	switch {
+	case r.why == 0 && r.step.Kind == plan.Check && !w.fedAll(): // what differs may be explained by what is to come
+		w.plan.Fail(r.step, plan.Later)
+		w.later(r.step)
 	case r.why == 0 && r.step.Kind == plan.Check:
 		w.plan.Checked(r.step, r.found)
 	case r.why == 0:
 		w.plan.Done(r.step)
 	default:
 		w.plan.Fail(r.step, r.why)
-		if r.why == plan.Later {
+		switch r.why {
+		case plan.Later:
 			w.again(r)
+		case plan.Writing: // should its close never be recorded, or it is held open for good
+			w.later(r.step)
 		}
 	}
 	w.settled()
@@ -120,15 +129,24 @@ func (w *Worker) again(r result) {
 	case r.moved && r.step.Attempt == 0:
 		w.feed() // the record that tells where it went may be here by now
 		w.plan.Wake(r.step)
+	case r.moved:
+		w.extra = extraRecords
+		w.later(r.step)
 	case !errors.Is(r.err, ErrConnection):
+		w.later(r.step)
+	case r.step.Attempt > 1: // perhaps it is this step that ends the connections
 		w.later(r.step)
 	case w.target != nil: // connected anew meanwhile
 		w.plan.Wake(r.step)
 	default:
 		w.waiting = append(w.waiting, r.step)
 	}
-	if errors.Is(r.err, ErrNoSpace) {
-		w.pause = time.Now().Add(min(minBackoff<<min(r.step.Attempt, 10), maxBackoff))
+	// A target that refuses everything is not asked thousands of times a second.
+	if r.err == nil || errors.Is(r.err, ErrConnection) {
+		return
+	}
+	if w.failures++; w.failures%w.opts.InFlight == 0 || errors.Is(r.err, ErrNoSpace) {
+		w.pause = time.Now().Add(min(minBackoff<<min(w.failures/w.opts.InFlight, 10), maxBackoff))
 	}
 }
 
@@ -150,6 +168,7 @@ func (w *Worker) count(r result) {
 	case r.err != nil:
 		w.failed(classify(r.err), r.err)
 	case r.why == 0:
+		w.failures = 0
 		w.status.LastError, w.status.LastErrorClass = "", ""
 	}
 	if r.shipped {
@@ -171,6 +190,16 @@ func (w *Worker) confirm(s plan.Step, gen int) bool {
 	defer w.mu.Unlock()
 	defer w.notify()
 	return w.gen == gen && w.fedAll() && w.plan.Current(s)
+}
+
+// alone tells whether nothing that was appended until now concerns the path of a
+// step, and whether that is sure.
+func (w *Worker) alone(s plan.Step, gen int) (alone, sure bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer w.notify()
+	sure = w.gen == gen && w.fedAll()
+	return sure && w.plan.Alone(s), sure
 }
 
 // undisturbed tells whether nothing that was appended until now opened, closed

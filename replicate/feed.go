@@ -11,7 +11,7 @@ import (
 // feed gives the plan the records that have come, as far as there is room. The
 // caller holds mu.
 func (w *Worker) feed() {
-	for w.reader != nil && (w.plan.Pending() < w.opts.Window || w.stalled()) {
+	for w.reader != nil && w.room() {
 		if !w.reader.Next() {
 			w.readError(w.reader.Err())
 			break
@@ -30,14 +30,26 @@ func (w *Worker) feed() {
 	w.settled()
 }
 
-// stalled tells whether nothing runs or could, so that only further records can
-// help (a rename that explains why a source is gone).
-func (w *Worker) stalled() bool { return w.inFlight == 0 && w.plan.Ready() == 0 }
+// room tells whether the plan may take another record. Beyond the window it takes
+// some if a source is not what its record saw: a record that is still to come
+// tells why, and nothing else can help.
+func (w *Worker) room() bool {
+	if w.plan.Load() < w.opts.Window {
+		return true
+	}
+	if w.extra > 0 {
+		w.extra--
+		return true
+	}
+	// A close that is still to come may be all that is waited for.
+	return w.inFlight == 0 && w.plan.Ready() == 0 && w.plan.Waiting() > 0
+}
 
 // fedAll tells whether the plan has seen every record that was appended.
 func (w *Worker) fedAll() bool {
+	last := w.opts.Journal.Last() // what comes later cannot have been seen by the caller
 	w.feed()
-	return w.reader != nil && w.plan.Fed() >= w.opts.Journal.Last()
+	return w.reader != nil && w.plan.Fed() >= last
 }
 
 // settled logs what has been met and moves the acked position on. Nothing that
@@ -148,6 +160,7 @@ func (w *Worker) endReconcile() {
 		return
 	}
 	w.reconcile = noReconcile
+	clear(w.names)
 	r := w.status.Reconcile
 	w.log.Info("reconcile done", "directories", r.Dirs, "entries", r.Files, "different", r.Differ,
 		"only_at_target", w.status.OnlyAtTarget, "took", time.Since(r.Started).Round(time.Millisecond))

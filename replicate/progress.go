@@ -29,6 +29,7 @@ type progress struct {
 	known       bool // the file existed and could be read to its end
 	met         bool // a reconcile was finished once
 	reconciling bool // one was begun and not finished
+	needed      bool // one has to be begun
 	acked       journal.Position
 	since       time.Time                      // what changed from here on may be missing at the target
 	done        map[journal.Position]plan.Part // parts met, of positions beyond acked
@@ -40,6 +41,7 @@ const (
 	entrySince                   // number: Unix nanoseconds
 	entryReconcile               // a reconcile began
 	entryMet                     // a reconcile was finished
+	entryNeed                    // a reconcile is needed
 	entryPart                    // first byte of nothing: the part; number: the position
 )
 
@@ -106,8 +108,10 @@ func (p *progress) apply(kind, part byte, v uint64) {
 		p.acked = journal.Position(v)
 	case entrySince:
 		p.since = time.Unix(0, int64(v))
+	case entryNeed:
+		p.needed = true
 	case entryReconcile:
-		p.reconciling = true
+		p.reconciling, p.needed = true, false
 		clear(p.done)
 	case entryMet:
 		p.met, p.reconciling = true, false
@@ -159,9 +163,15 @@ func (p *progress) setAcked(pos journal.Position, since time.Time) error {
 // begin notes that a reconcile begins at pos; what changed since may be missing
 // until it is finished.
 func (p *progress) begin(pos journal.Position, since time.Time) error {
-	p.reconciling, p.acked, p.since = true, pos, since
+	p.reconciling, p.needed, p.acked, p.since = true, false, pos, since
 	clear(p.done)
 	return p.rewrite()
+}
+
+// need notes that a reconcile has to be begun, whatever acked says.
+func (p *progress) need() error {
+	p.needed = true
+	return p.write(appendEntry(nil, entryNeed, 0, 0))
 }
 
 // finish notes that the reconcile is done.
@@ -194,6 +204,9 @@ func (p *progress) rewrite() error {
 	if p.reconciling {
 		b = appendEntry(b, entryReconcile, 0, 0)
 	}
+	if p.needed {
+		b = appendEntry(b, entryNeed, 0, 0)
+	}
 	b = appendEntry(b, entryAcked, 0, uint64(p.acked))
 	if !p.since.IsZero() {
 		b = appendEntry(b, entrySince, 0, uint64(p.since.UnixNano()))
@@ -206,16 +219,19 @@ func (p *progress) rewrite() error {
 		b = appendEntry(b, entryPart, byte(parts), uint64(pos))
 	}
 	f, err := replaceFile(p.path, b)
+	if f != nil { // also if only the directory could not be synced
+		p.file.Close()
+		p.file, p.size = f, int64(len(b))
+	}
 	if err != nil {
 		return fmt.Errorf("rewrite progress of target: %w", err)
 	}
-	p.file.Close()
-	p.file, p.size = f, int64(len(b))
 	return nil
 }
 
 // replaceFile puts a new file with content b at path: temporary name, fsync,
-// rename, fsync of the directory. It returns the file, open for appending.
+// rename, fsync of the directory. It returns the file, open for appending, as soon
+// as it has its name.
 func replaceFile(path string, b []byte) (*os.File, error) {
 	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
@@ -237,11 +253,7 @@ func replaceFile(path string, b []byte) (*os.File, error) {
 		err = dir.Sync()
 		dir.Close()
 	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return f, err
 }
 
 func (p *progress) close() error { return p.file.Close() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,8 +55,10 @@ func (e *execution) outcome(err error) result {
 	case err == nil:
 	case errors.Is(err, errPointless):
 		r.why = plan.Pointless
+	case errors.Is(err, errWriting) && e.w.opts.Journal.IsDirty(e.s.ID):
+		r.why = plan.Writing // its close will wake the step
 	case errors.Is(err, errWriting):
-		r.why = plan.Writing
+		r.why, r.moved = plan.Later, true
 	case errors.Is(err, errNoSource):
 		r.why = plan.NoSource
 	case errors.Is(err, errRecheck):
@@ -125,8 +128,18 @@ func (e *execution) mkdir(ctx context.Context, attr Attr) error {
 }
 
 func (e *execution) setAttr(ctx context.Context, st *backing.Stat) error {
-	err := e.t.SetAttr(ctx, e.s.Path, attrOf(st))
-	if errors.Is(err, ErrNotExist) {
+	attr := attrOf(st)
+	older := st.Mode&unix.S_IFMT == unix.S_IFREG && e.w.opts.Journal.IsDirty(st.ID)
+	if older { // the target's content is: with the new one's time the two would look equal
+		attr.Mtime, attr.Atime = time.Time{}, time.Time{}
+	}
+	err := e.t.SetAttr(ctx, e.s.Path, attr)
+	switch {
+	case err == nil && older && e.w.quiet(st):
+		return errRecheck
+	case err == nil && older:
+		return errWriting // its close brings the times
+	case errors.Is(err, ErrNotExist):
 		return errRecheck
 	}
 	return err
@@ -175,23 +188,30 @@ func (e *execution) file(ctx context.Context, st *backing.Stat) error {
 	}
 	e.r.shipped, e.r.bytes = true, c.Size
 	for _, l := range e.s.Links {
-		if err := e.regroup(ctx, l, &c.Stat); err != nil {
+		if err := e.regroup(ctx, l, c, ready); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// regroup makes the other name l of what was shipped a link to it again.
-func (e *execution) regroup(ctx context.Context, l string, st *backing.Stat) error {
-	if !e.w.is(l, st.ID) {
+// regroup makes the other name l of what was shipped a link to it again, or a
+// copy where the target has no hard links.
+func (e *execution) regroup(ctx context.Context, l string, c *content, ready func() error) error {
+	if !e.w.is(l, c.ID) {
 		return errMoved // a record on its way says what became of it
+	}
+	if !e.t.Caps().Hardlink {
+		return e.place(ctx, l, func() error { return e.t.Put(ctx, l, c, c.Size, attrOf(&c.Stat), ready) })
 	}
 	return e.place(ctx, l, func() error { return e.t.Link(ctx, e.s.Path, l) })
 }
 
 // link makes path one more name of what the target has under another, if it has.
 func (e *execution) link(ctx context.Context, st *backing.Stat) (done bool, err error) {
+	if !e.t.Caps().Hardlink {
+		return false, nil
+	}
 	known := uint64(1)
 	for _, l := range e.s.Links {
 		if e.w.is(l, st.ID) {
@@ -243,6 +263,11 @@ func (e *execution) times(ctx context.Context) error {
 func (e *execution) remove(ctx context.Context) error {
 	if e.s.Guard {
 		if _, err := e.w.opts.Backing.Lstat(e.s.Path); !isGone(err) {
+			return errPointless
+		}
+		if alone, sure := e.w.alone(e.s, e.gen); !sure {
+			return errMoved
+		} else if !alone {
 			return errPointless
 		}
 	}

@@ -81,7 +81,7 @@ func (w *Worker) open(s plan.Step) (*content, error) {
 	switch {
 	case s.ID != 0 && c.ID != s.ID, c.Mode&unix.S_IFMT != unix.S_IFREG:
 		err = errMoved
-	case !s.StillOpen && w.opts.Journal.IsDirty(c.ID) && !asRecorded(&c.Stat, s):
+	case !s.StillOpen && w.opts.Journal.IsDirty(c.ID) && !asRecorded(&c.Stat, s) && !w.quiet(&c.Stat):
 		err = errWriting
 	}
 	if err != nil {
@@ -95,6 +95,12 @@ func (w *Worker) open(s plan.Step) (*content, error) {
 // although somebody has it open for writing.
 func asRecorded(st *backing.Stat, s plan.Step) bool {
 	return st.Size == s.Size && !s.Ctime.IsZero() && st.ChangeTime().Equal(s.Ctime)
+}
+
+// quiet tells whether a file that somebody holds open has not changed for so
+// long that it may be shipped as it is, as ship_open_after does.
+func (w *Worker) quiet(st *backing.Stat) bool {
+	return time.Since(st.ChangeTime()) > w.opts.ShipOpenAfter
 }
 
 // unchanged looks at an open content once more, when all of it has been read:

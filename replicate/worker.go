@@ -27,6 +27,9 @@ type Options struct {
 	// Window is how many records may be pending in memory; what is beyond stays
 	// in the journal until there is room. 0: 200,000.
 	Window int
+	// ShipOpenAfter is for how long a file that is held open for writing must not have
+	// changed to be shipped as it is, if its close is not to be had. 0: 30s.
+	ShipOpenAfter time.Duration
 	// Links returns the known names of an inode that has several; nil: none are known.
 	Links func(journal.FileID) []string
 	// OnShipped, if set, is called for each file published: time since its
@@ -46,6 +49,9 @@ const (
 	sourceTries  = 5               // attempts before a source that does not match its record is compared
 	defaultSteps = 64
 	defaultWin   = 200_000
+	extraRecords = 1000
+	defaultQuiet = 30 * time.Second
+	logEvery     = time.Minute
 )
 
 // A Worker brings one target up to date and keeps it so. One goroutine (Run)
@@ -63,6 +69,7 @@ type Worker struct {
 	progress *progress
 	retries  retries
 	waiting  []plan.Step // failed with their connection: tried again on the next
+	extra    int         // records to be fed beyond the window
 	gen      int         // counts plans; a step's result belongs to one of them
 	inFlight int
 	low      int
@@ -70,13 +77,15 @@ type Worker struct {
 	target    Target
 	status    Status
 	reconcile reconcileState
-	names     map[journal.FileID][]string // of inodes with several, come across by comparisons
-	started   time.Time                   // the worker itself
-	since     time.Time                   // what changed from here on may be missing at the target
-	shown     journal.Position            // what Status gives as acked
-	acks      chan struct{}               // closed and replaced when shown moves
-	pause     time.Time                   // no steps before: the target has no space
-	backoff   time.Duration               // of the next dial
+	names     map[journal.FileID]string // of inodes with several, the first that a comparison came across
+	started   time.Time                 // the worker itself
+	since     time.Time                 // what changed from here on may be missing at the target
+	shown     journal.Position          // what Status gives as acked
+	acks      chan struct{}             // closed and replaced when shown moves
+	pause     time.Time                 // no steps before
+	failures  int                       // of steps, since one was done
+	logged    map[string]time.Time      // when an error of a class was logged last
+	backoff   time.Duration             // of the next dial
 }
 
 // reconcileState says how far the need to compare whole trees has come.
@@ -96,6 +105,9 @@ func New(o Options) (*Worker, error) {
 	if o.Window == 0 {
 		o.Window = defaultWin
 	}
+	if o.ShipOpenAfter == 0 {
+		o.ShipOpenAfter = defaultQuiet
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -107,7 +119,7 @@ func New(o Options) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{opts: o, log: o.Log.With("target", o.Name), poke: make(chan struct{}, 1), progress: p,
-		acks: make(chan struct{}), backoff: minBackoff, names: make(map[journal.FileID][]string)}
+		acks: make(chan struct{}), backoff: minBackoff, names: make(map[journal.FileID]string), logged: make(map[string]time.Time)}
 	w.status = Status{Name: o.Name, URL: o.Dialer.String(), State: Connecting, Errors: map[string]int64{}, LastAckedAt: time.Time{}}
 	w.started, w.since = time.Now(), p.since
 	w.resume()
@@ -125,12 +137,16 @@ func (w *Worker) resume() {
 		if p.size > 0 || p.met {
 			why = "its progress file is damaged"
 		}
+	case p.needed:
+		why = "it had to be when closefs was stopped"
 	case j.PowerLost():
 		why = "the power was cut"
 	case p.acked > j.Last():
 		why = "the journal was started anew"
 	}
-	w.shown = min(p.acked, j.Last())
+	if w.shown = min(p.acked, j.Last()); p.reconciling || p.needed {
+		w.shown = 0
+	}
 	if why == "" {
 		r, err := j.NewReader(p.acked)
 		if err == nil {
@@ -161,6 +177,9 @@ func (w *Worker) needReconcile(why string) {
 	}
 	w.reconcile = reconcileNeeded
 	w.log.Warn("target has to be reconciled", "why", why)
+	if err := w.progress.need(); err != nil { // the next start finds the same reason again, or a replay that is safe
+		w.failed("state", err)
+	}
 }
 
 // Run works until ctx ends, then starts nothing more and lets what is in flight
@@ -184,13 +203,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.feed()
 		next := w.dispatch(ctx, steps, results)
 		redial := w.target == nil && !dialing && ctx.Err() == nil
-		idle := w.inFlight == 0 && !dialing
+		idle := w.inFlight == 0
 		backoff := w.backoff
 		w.mu.Unlock()
 		if redial {
 			dialing = w.dial(ctx, dialed, backoff)
 		}
-		if ctx.Err() != nil && idle {
+		if ctx.Err() != nil && idle && !dialing {
 			return w.close()
 		}
 		wake.Reset(next)
@@ -303,15 +322,15 @@ func (w *Worker) disconnect(t Target) {
 	go t.Close()
 }
 
-// failed counts an error and keeps it for the status; it is logged when it is a
-// new one.
+// failed counts an error and keeps it for the status; it is logged if none of its
+// class was for a while.
 func (w *Worker) failed(class string, err error) {
 	w.status.Errors[class]++
-	text := err.Error()
-	if text != w.status.LastError {
-		w.log.Warn("target fails", "class", class, "err", err)
+	if now := time.Now(); w.status.LastErrorClass != class || now.Sub(w.logged[class]) > logEvery {
+		w.logged[class] = now
+		w.log.Warn("target fails", "class", class, "err", err, "so_far", w.status.Errors[class])
 	}
-	w.status.LastError, w.status.LastErrorClass = text, class
+	w.status.LastError, w.status.LastErrorClass = err.Error(), class
 }
 
 // classify names the class of an error for counters.

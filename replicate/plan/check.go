@@ -88,6 +88,10 @@ func (p *Plan) foundExtra(o *op, path string) {
 func (p *Plan) foundDiffers(o *op, path string, f Found) {
 	n := p.root.ensure(path)
 	x := n.sync
+	if x == nil && p.ordered(path) { // a rename that is owed may bring it: look again when it has
+		p.checkNode(n, o.extras, f.Deep, share(o.owes))
+		return
+	}
 	if x == nil {
 		x = &op{kind: Sync, node: n, low: o.low, born: true, id: f.ID, mode: f.Mode}
 		p.born++
@@ -104,7 +108,7 @@ func (p *Plan) foundDiffers(o *op, path string, f Found) {
 	case !f.Linked:
 		p.shipped(x)
 	case !x.data:
-		x.linkFirst = true
+		p.becomesLink(x)
 	}
 	if f.Data || f.Linked {
 		p.setData(x, f.Size)
@@ -113,6 +117,14 @@ func (p *Plan) foundDiffers(o *op, path string, f Found) {
 	x.owes = append(x.owes, share(o.owes)...)
 	p.place(x)
 	p.retouch(o, path, x)
+}
+
+// ordered tells whether an ordered operation is owed on path or above it.
+func (p *Plan) ordered(path string) bool {
+	found := false
+	see := func(o *op) { found = found || o.fix }
+	p.fences.at(path, see, see)
+	return found
 }
 
 // retouch sets the times of path's directory again after x.

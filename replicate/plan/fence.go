@@ -12,8 +12,22 @@ type fence struct {
 	below    int // ops here and below
 }
 
-// enter puts o on path.
+// enter puts o on path, as the newest there.
 func (f *fence) enter(path string, o *op) {
+	n := f.ensure(path)
+	n.ops = append(n.ops, o)
+	o.fenced = append(o.fenced, n)
+}
+
+// enterFirst puts o on path before all that is there, which waits for it.
+func (f *fence) enterFirst(path string, o *op) {
+	n := f.ensure(path)
+	n.ops = append([]*op{o}, n.ops...)
+	o.fenced = append(o.fenced, n)
+}
+
+// ensure finds or makes the fence of path, and counts one more op there.
+func (f *fence) ensure(path string) *fence {
 	n := f
 	n.below++
 	for rest := path; rest != ""; {
@@ -30,8 +44,7 @@ func (f *fence) enter(path string, o *op) {
 		n = c
 		n.below++
 	}
-	n.ops = append(n.ops, o)
-	o.fenced = append(o.fenced, n)
+	return n
 }
 
 // leave takes o off all its paths.
@@ -52,32 +65,39 @@ func (o *op) leave() {
 	o.fenced = nil
 }
 
+// each visits f's own ops that matter to what comes next: those that run, and the
+// newest ordered one, which waits for the older ones.
+func (f *fence) each(visit func(*op)) {
+	ordered := false
+	for i := len(f.ops) - 1; i >= 0; i-- {
+		o := f.ops[i]
+		if !o.fix || !ordered {
+			visit(o)
+		}
+		ordered = ordered || o.fix
+	}
+}
+
 // at visits the ops on the directories above path, then those on path itself,
 // and returns path's fence (nil if there is none).
 func (f *fence) at(path string, above, self func(*op)) *fence {
 	n := f
 	for rest := path; rest != ""; {
-		for _, o := range n.ops {
-			above(o)
-		}
+		n.each(above)
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
 		if n = n.children[name]; n == nil {
 			return nil
 		}
 	}
-	for _, o := range n.ops {
-		self(o)
-	}
+	n.each(self)
 	return n
 }
 
 // under visits all ops strictly below f.
 func (f *fence) under(visit func(*op)) {
 	for _, c := range f.children {
-		for _, o := range c.ops {
-			visit(o)
-		}
+		c.each(visit)
 		c.under(visit)
 	}
 }

@@ -7,7 +7,9 @@ func (p *Plan) syncOp(n *node, r *journal.Record, fresh bool) *op {
 	o := n.sync
 	if o == nil {
 		o = &op{kind: Sync, node: n, fresh: fresh}
-		p.absorbRemove(o, n.path())
+		if r.Pos > p.opts.Replayed { // else the new name may have been moved on already, and the old file is still there
+			p.absorbRemove(o, n.path())
+		}
 		n.sync = o
 		p.depend(o)
 	}
@@ -22,7 +24,11 @@ func (p *Plan) syncOp(n *node, r *journal.Record, fresh bool) *op {
 // started, so that readers see the old file until the new one replaces it.
 func (p *Plan) absorbRemove(o *op, path string) {
 	var last *op
-	p.fences.at(path, func(*op) {}, func(f *op) { last = f })
+	p.fences.at(path, func(*op) {}, func(f *op) {
+		if f.fix {
+			last = f
+		}
+	})
 	if last == nil || last.kind != Remove || last.state != waiting || isDir(last.mode) || last.mode == 0 || last.guard {
 		return
 	}
@@ -90,7 +96,7 @@ func (p *Plan) covered(o *op, n *node) bool {
 		p.merge(x, o)
 		return true
 	}
-	o.linkFirst = true
+	p.becomesLink(o)
 	p.addLink(o, x.node)
 	return false
 }
@@ -105,6 +111,19 @@ func (p *Plan) awaitSource(o *op) {
 				o.after(x)
 				return
 			}
+		}
+	}
+}
+
+// becomesLink turns o into a link to be made; what waited to link to it itself
+// waits no longer, for each could wait for the other.
+func (p *Plan) becomesLink(o *op) {
+	o.linkFirst = true
+	for _, w := range append([]*op(nil), o.waiters...) {
+		if w.source == o {
+			w.unwait(o)
+			w.source = nil
+			p.place(w)
 		}
 	}
 }
@@ -218,6 +237,27 @@ func makerOf(n *node) *op {
 	return nil
 }
 
+// sameRename finds a rename of the same names that has not started and that
+// nothing came after: what it moves may as well be what is there now.
+func (p *Plan) sameRename(r *journal.Record) *op {
+	if isDir(r.Mode) || r.Mode == 0 {
+		return nil
+	}
+	newest := func(path string) (last *op) {
+		p.fences.at(path, func(*op) {}, func(o *op) {
+			if o.fix {
+				last = o
+			}
+		})
+		return last
+	}
+	o := newest(r.Path)
+	if o == nil || o != newest(r.To) || o.kind != Rename || o.state != waiting || o.path != r.Path || o.to != r.To || isDir(o.mode) {
+		return nil
+	}
+	return o
+}
+
 // orderedRename enters a rename of r's object at the target.
 func (p *Plan) orderedRename(r *journal.Record, from, to string, owed []*debt) *op {
 	o := &op{kind: Rename, fix: true, path: from, to: to, pos: r.Pos, mode: r.Mode, id: r.ID, stamp: r.Time, owes: owed}
@@ -287,11 +327,16 @@ func (p *Plan) absent(n *node, path string, pos journal.Position) bool {
 		return false
 	}
 	busy := false
-	none := func(*op) {}
-	if f := p.fences.at(path, none, func(*op) { busy = true }); f != nil {
-		busy = busy || f.below > 0
+	own := 0
+	f := p.fences.at(path, func(*op) {}, func(o *op) {
+		// What takes the old name away is no hindrance: it comes first.
+		free := o.fix && o.path == path && (o.kind == Remove || o.kind == Rename)
+		busy = busy || !free
+	})
+	if f != nil {
+		own = f.below - len(f.ops)
 	}
-	return !busy
+	return !busy && own == 0
 }
 
 // move hangs from's subtree at path.
@@ -428,17 +473,18 @@ func (p *Plan) pinBelow(n *node) bool {
 	}
 	n.sync = nil
 	p.pin(o, n.path())
+	p.fences.enter(o.path, o)
 	return true
 }
 
-// pin makes the unstarted o an ordered operation on path.
+// pin makes the unstarted o an ordered operation on path; the caller enters it
+// in the fence.
 func (p *Plan) pin(o *op, path string) {
 	o.fix, o.fresh = true, false
 	o.path = path
 	if o.node != nil {
 		o.node.linked = append(o.node.linked, o)
 	}
-	p.fences.enter(path, o)
 }
 
 // promote gives o the priority of live changes.

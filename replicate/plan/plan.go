@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"math/bits"
 	"syscall"
 
 	"closefs/fs/journal"
@@ -48,6 +47,10 @@ func (p *Plan) Fed() journal.Position { return p.fed }
 // Pending is the number of records that still owe something.
 func (p *Plan) Pending() int { return p.win.open }
 
+// Load is the number of steps that are owed for records, but those that only set
+// directory times; it is what takes memory.
+func (p *Plan) Load() int { return p.win.main }
+
 // PendingBytes is the size of the files whose content is still to be shipped.
 func (p *Plan) PendingBytes() int64 { return p.bytes }
 
@@ -74,7 +77,7 @@ func (p *Plan) Add(r *journal.Record, done Part) {
 		panic(fmt.Sprintf("plan: record %d added after %d", r.Pos, p.fed))
 	}
 	todo := parts(r, done) &^ done
-	p.win.fed(r.Pos, bits.OnesCount8(uint8(todo)))
+	p.win.fed(r.Pos, todo)
 	p.fed = r.Pos
 	p.wakeID(r)
 	switch r.Kind {
@@ -248,6 +251,7 @@ func (p *Plan) rename(r *journal.Record, todo Part) {
 	if todo&Main != 0 {
 		owed = append(owed, &debt{Obligation{r.Pos, Main}, 1})
 	}
+	compare := p.uncompared(r.Path)
 	var o *op
 	switch {
 	case elide:
@@ -257,16 +261,38 @@ func (p *Plan) rename(r *journal.Record, todo Part) {
 		p.moveAlone(from, r.To)
 		from.prune()
 	default:
-		o = p.orderedRename(r, r.Path, r.To, owed)
+		if o = p.sameRename(r); o != nil {
+			o.owes, o.pos, o.id, o.stamp = append(o.owes, owed...), r.Pos, r.ID, r.Time
+			o.node.drop(o)
+		} else {
+			o = p.orderedRename(r, r.Path, r.To, owed)
+		}
 		p.move(from, r.To)
 		p.follow(from, o)
 		p.hold(o, from)
 	}
 	p.touch(r, TimesFrom, r.Path, todo, o)
 	p.touch(r, TimesTo, r.To, todo, o)
-	if p.born > 0 {
+	if compare {
 		p.AddCheck(r.To, RemoveExtras, true)
 	}
+}
+
+// uncompared tells whether a comparison that has not ended would have come to path.
+func (p *Plan) uncompared(path string) bool {
+	n := p.root
+	for dir := parentOf(path); p.born > 0 && n != nil; {
+		if n.comparing() {
+			return true
+		}
+		if dir == "" {
+			return false
+		}
+		var name string
+		name, dir = head(dir)
+		n = n.children[name]
+	}
+	return false
 }
 
 // moveFresh carries a rename of what the target never had: it will be made
@@ -296,6 +322,7 @@ func (p *Plan) exchange(r *journal.Record, todo Part) {
 		return
 	}
 	a, b := p.root.ensure(r.Path), p.root.ensure(r.To)
+	compare := p.uncompared(r.Path) || p.uncompared(r.To)
 	hidden := fmt.Sprintf(".closefs/swap-%d", r.Pos)
 	var last *op
 	for _, s := range []struct {
@@ -318,7 +345,7 @@ func (p *Plan) exchange(r *journal.Record, todo Part) {
 	}
 	p.touch(r, TimesFrom, r.Path, todo, last)
 	p.touch(r, TimesTo, r.To, todo, last)
-	if p.born > 0 {
+	if compare {
 		p.AddCheck(r.Path, RemoveExtras, true)
 		p.AddCheck(r.To, RemoveExtras, true)
 	}
@@ -369,10 +396,16 @@ func (p *Plan) touch(r *journal.Record, part Part, path string, todo Part, o *op
 		p.depend(t)
 	}
 	t.stamp = r.Time
+	// The newest record alone owes the times: in a directory in which something
+	// always happens the older ones would never be acked.
+	older := t.owes
+	t.owes = nil
 	p.owe(t, r.Pos, part)
+	p.settle(older...)
 	if o != nil {
 		t.after(o)
 	}
+	p.promote(t)
 	p.place(t)
 }
 
@@ -389,7 +422,7 @@ func (p *Plan) settleAll(pos journal.Position, todo Part) {
 func (p *Plan) settle(debts ...*debt) {
 	for _, d := range debts {
 		if d.refs--; d.refs == 0 {
-			p.win.settle(d.Pos)
+			p.win.settle(d.Obligation)
 			if d.Part == Compared {
 				delete(p.doubts, d.Pos)
 			}

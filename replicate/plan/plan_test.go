@@ -183,6 +183,7 @@ func (w *world) finish(j *job, fate int) {
 	case fate == 2: // it was done, but nobody heard of it
 		w.retry(s)
 	case s.Kind == Check:
+		w.feed(len(w.prim.log)) // as the worker does, so that what it found is not older than the plan
 		found := w.compare(j)
 		w.note("found %+v", found)
 		w.plan.Checked(s, found)

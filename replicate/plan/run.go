@@ -98,7 +98,7 @@ func (p *Plan) step(o *op) Step {
 		}
 		path := n.path()
 		s.Links = append(s.Links, path)
-		if o.linkFirst && n.sync == nil && n.run == nil {
+		if o.linkFirst && n.sync == nil && n.run == nil && !p.uncompared(path) {
 			s.From = append(s.From, path)
 		}
 	}
@@ -110,6 +110,17 @@ func (p *Plan) step(o *op) Step {
 func (p *Plan) Current(s Step) bool {
 	o := s.op
 	return o.fix || o.node == nil || (!o.node.detach && o.node.path() == s.Path)
+}
+
+// Alone tells whether a guarded Remove that runs is all that is owed on its path,
+// above and below it: no rename waits to move what is there.
+func (p *Plan) Alone(s Step) bool {
+	other := false
+	see := func(o *op) { other = other || o != s.op && o.fix }
+	if f := p.fences.at(s.Path, see, see); f != nil {
+		f.under(see)
+	}
+	return !other && p.root.lookup(s.Path) == nil
 }
 
 // Undisturbed tells whether no record that was added since a Sync started opened
@@ -165,6 +176,23 @@ func (p *Plan) stopped(o *op) {
 	o.attempt++
 }
 
+// hotAttempts is how often a file that was closed anew while it was shipped is
+// tried again at once; then the caller's backoff counts.
+const hotAttempts = 3
+
+// Waiting is how many files are waited for to be closed.
+func (p *Plan) Waiting() int {
+	n := 0
+	for _, list := range p.byID {
+		for _, o := range list {
+			if o.parked == untilClose {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // Fail reports that a step was not carried out, or that its outcome is unknown.
 func (p *Plan) Fail(s Step, why Outcome) {
 	o := s.op
@@ -191,7 +219,7 @@ func (p *Plan) Fail(s Step, why Outcome) {
 		}
 		if why == Writing && o.id != 0 && !o.closed {
 			o.parked = untilClose
-		} else if o.closed {
+		} else if o.closed && o.attempt <= hotAttempts {
 			o.parked = notParked
 		}
 		p.requeue(o)
@@ -216,6 +244,12 @@ func (p *Plan) recheck(o *op, n *node, deep bool) {
 	}
 	p.checkNode(n, RemoveExtras, deep, owed)
 	p.promote(n.check)
+	for _, l := range o.links {
+		if !l.detach {
+			p.checkNode(l, RemoveExtras, false, share(owed))
+			p.promote(l.check)
+		}
+	}
 	p.finish(o)
 }
 
@@ -243,6 +277,7 @@ func (p *Plan) requeue(o *op) {
 	switch {
 	case o.makes && o.orderedWaiter():
 		p.pin(o, o.path)
+		p.fences.enterFirst(o.path, o)
 	case n.detach:
 		p.inherit(o)
 		owed := o.owes
@@ -287,7 +322,7 @@ func (p *Plan) merge(into, o *op) {
 	case o.data && !o.linkFirst:
 		p.shipped(into)
 	case o.linkFirst && !into.data:
-		into.linkFirst = true
+		p.becomesLink(into)
 	}
 	if o.data && !into.data {
 		into.ctime, into.stillOpen = o.ctime, o.stillOpen
@@ -312,9 +347,9 @@ func (p *Plan) requeueBeat(o *op) {
 	p.heartbeat = o
 }
 
-// Wake makes a step that failed with Later eligible again.
+// Wake makes a step that failed with Later or Writing eligible again.
 func (p *Plan) Wake(s Step) {
-	if s.op.parked == untilWoken {
+	if s.op.state == waiting && s.op.parked != notParked {
 		p.unpark(s.op)
 	}
 }

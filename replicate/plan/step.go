@@ -106,6 +106,8 @@ const (
 	Compared // what was moved has been compared
 )
 
+const anyTimes = TimesFrom | TimesTo
+
 // With adds q, just logged, to what the log says of a record.
 func (p Part) With(q Part) Part {
 	if q == Doubted {

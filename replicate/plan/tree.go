@@ -79,6 +79,19 @@ func (n *node) prune() {
 	}
 }
 
+// comparing tells whether a Check of n is pending or runs.
+func (n *node) comparing() bool {
+	if n.check != nil {
+		return true
+	}
+	for _, o := range n.linked {
+		if o.kind == Check && o.node == n {
+			return true
+		}
+	}
+	return false
+}
+
 func (n *node) idle() bool {
 	return len(n.children) == 0 && n.sync == nil && n.run == nil && n.times == nil && n.check == nil &&
 		len(n.linked) == 0 && !n.created

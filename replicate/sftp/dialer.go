@@ -161,6 +161,11 @@ func (d *Dialer) connect(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	raw, err := d.o.DialContext(ctx, "tcp", d.addr())
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		// What is unsent when a connection is given up must not arrive later, beside
+		// what the next connection has done by then.
+		_ = tcp.SetLinger(0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", replicate.ErrConnection, err)
 	}

@@ -81,8 +81,9 @@ func (d *daemon) makeTarget(name string, a config.Address, keys []string) (*targ
 	shipped := d.latency.Shipped(name)
 	w, err := replicate.New(replicate.Options{
 		Name: name, Dialer: dialer, Journal: d.journal, Backing: d.root, StateDir: state, Log: d.log,
-		Links:     func(id journal.FileID) []string { return d.fs.Links(id) }, // workers start after the mount
-		OnShipped: func(lag time.Duration, _ int64) { shipped(lag) },
+		ShipOpenAfter: time.Duration(d.c.ShipOpenAfter),
+		Links:         func(id journal.FileID) []string { return d.fs.Links(id) }, // workers start after the mount
+		OnShipped:     func(lag time.Duration, _ int64) { shipped(lag) },
 	})
 	if err != nil {
 		return nil, err
