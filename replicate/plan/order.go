@@ -358,6 +358,10 @@ func (p *Plan) moveAlone(from *node, path string) {
 	from.walk(func(m *node) {
 		for _, o := range []*op{m.sync, m.times, m.check} {
 			if o != nil {
+				if o.maker != nil && o.maker.node.within(from) { // it comes along
+					p.dependPath(o, m.path())
+					continue
+				}
 				o.unwait(o.maker)
 				o.maker = nil
 				p.depend(o)

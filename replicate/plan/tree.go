@@ -117,6 +117,16 @@ func (n *node) path() string {
 	return string(b)
 }
 
+// within tells whether n is top or below it.
+func (n *node) within(top *node) bool {
+	for ; n != nil; n = n.parent {
+		if n == top {
+			return true
+		}
+	}
+	return false
+}
+
 // walk visits n and all nodes below it.
 func (n *node) walk(visit func(*node)) {
 	visit(n)
