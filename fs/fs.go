@@ -30,6 +30,11 @@ type Options struct {
 	Mountpoint string
 	Journal    Journal
 
+	// TakeOver says that a dead mount is at Mountpoint. The new one takes its place
+	// at once, so that what they cover is never seen. Where the kernel cannot (before
+	// 6.5, or without privilege), a Gap record says that changes may have gone unseen.
+	TakeOver bool
+
 	ReadOnly     bool     // mount read-only
 	MountOptions []string // as for mount(8) -o: noexec, dev, suid, noatime…
 

@@ -28,17 +28,30 @@ const capabilities = fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_DONT_MASK | fuse.CAP_HAN
 	fuse.CAP_SETXATTR_EXT | fuse.CAP_READDIRPLUS_AUTO
 
 func (f *FS) mount() error {
-	if err := checkNested(f.root.FD(), f.mountpoint); err != nil {
+	if err := checkNested(f.root.FD(), f.mountpoint, f.opts.TakeOver); err != nil {
 		return err
 	}
 	opts, err := f.mountOptions()
 	if err != nil {
 		return err
 	}
-	f.server, err = fuse.NewServer(f.handler(), f.mountpoint, opts)
-	if err != nil {
+	if f.opts.TakeOver {
+		return f.takeOver(opts)
+	}
+	return f.mountAnew(opts)
+}
+
+// mountAnew mounts by mount(2), or fusermount3 for an ordinary user.
+func (f *FS) mountAnew(opts *fuse.MountOptions) (err error) {
+	if f.server, err = fuse.NewServer(f.handler(), f.mountpoint, opts); err != nil {
 		return err
 	}
+	f.startServing()
+	return f.orUndo(f.server.WaitMount(), f.detach)
+}
+
+// startServing answers the kernel from now on.
+func (f *FS) startServing() {
 	f.choosePassthroughMode()
 	f.watchAll()
 	f.background.Add(1)
@@ -47,11 +60,14 @@ func (f *FS) mount() error {
 		f.shipOpen()
 	}()
 	go f.serve()
-	err = f.server.WaitMount()
+}
+
+// orUndo takes the mount back if err says that it is of no use.
+func (f *FS) orUndo(err error, undo func() error) error {
 	if err == nil {
 		return nil
 	}
-	if stuck := f.detach(); stuck != nil {
+	if stuck := undo(); stuck != nil {
 		return errors.Join(err, stuck)
 	}
 	<-f.served
@@ -185,17 +201,14 @@ func userAllowOther() bool {
 }
 
 // checkNested refuses a mountpoint below the backing directory that is open as
-// rootFD.
-func checkNested(rootFD int, mountpoint string) error {
+// rootFD. The mountpoint itself is not asked if it is dead.
+func checkNested(rootFD int, mountpoint string, dead bool) error {
 	var root unix.Stat_t
 	if err := unix.Fstat(rootFD, &root); err != nil {
 		return err
 	}
-	path, err := filepath.EvalSymlinks(mountpoint)
+	path, err := realMountpoint(mountpoint, dead)
 	if err != nil {
-		return err
-	}
-	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
 	for path != "/" {
@@ -209,4 +222,13 @@ func checkNested(rootFD int, mountpoint string) error {
 		}
 	}
 	return nil
+}
+
+// realMountpoint resolves symlinks. A dead mountpoint is none.
+func realMountpoint(path string, dead bool) (string, error) {
+	if !dead {
+		return filepath.EvalSymlinks(path)
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
+	return filepath.Join(parent, filepath.Base(path)), err
 }

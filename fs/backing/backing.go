@@ -22,6 +22,7 @@ import (
 // over the path it was opened by.
 type Root struct {
 	fd   int
+	tree int // keeps the mounts below fd together, see OpenDetached; -1: none
 	dev  uint64
 	path string
 }
@@ -40,22 +41,53 @@ func (s *Stat) ChangeTime() time.Time { return time.Unix(s.Ctim.Sec, s.Ctim.Nsec
 
 // Open opens the directory at path.
 func Open(path string) (*Root, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	r, err := open(unix.AT_FDCWD, path)
 	if err != nil {
 		return nil, fmt.Errorf("open backing directory: %w", &os.PathError{Op: "open", Path: path, Err: err})
 	}
-	r := &Root{fd: fd, path: path}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("open backing directory: %w", err)
-	}
-	r.dev = st.Dev
+	r.path = path
 	return r, nil
 }
 
+// OpenDetached opens the directory at path in a copy of its mount, and of the
+// mounts below it, that is attached nowhere (open_tree(2)). It stays whole when
+// the mount namespace in which path was looked up is gone. It needs
+// CAP_SYS_ADMIN and Linux 5.2.
+func OpenDetached(path string) (*Root, error) {
+	const copied = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
+	tree, err := unix.OpenTree(unix.AT_FDCWD, path, copied)
+	if err != nil {
+		return nil, fmt.Errorf("open backing directory: %w", &os.PathError{Op: "open_tree", Path: path, Err: err})
+	}
+	r, err := open(tree, ".")
+	if err != nil {
+		unix.Close(tree)
+		return nil, fmt.Errorf("open backing directory: %w", &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	r.path, r.tree = path, tree
+	return r, nil
+}
+
+func open(dirfd int, name string) (*Root, error) {
+	fd, err := unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &Root{fd: fd, tree: -1, dev: st.Dev}, nil
+}
+
 // Close closes the directory.
-func (r *Root) Close() error { return unix.Close(r.fd) }
+func (r *Root) Close() error {
+	if r.tree < 0 {
+		return unix.Close(r.fd)
+	}
+	return errors.Join(unix.Close(r.fd), unix.Close(r.tree))
+}
 
 // FD is the directory's descriptor (readable, not O_PATH).
 func (r *Root) FD() int { return r.fd }

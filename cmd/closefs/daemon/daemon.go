@@ -5,8 +5,8 @@
 // Start: limits → directories checked → backing directory and state directory
 // locked → listeners → journal → targets → mount. The mount answers before any
 // backlog is worked off, and whether or not a target does. Where a killed closefs
-// left a dead mount, that is detached, and what it covers checked and locked,
-// after the journal was opened.
+// left a dead mount, what it covers is looked at after the journal was opened, and
+// the new mount takes its place (takeover.go).
 //
 // Stop: unmount, so that nothing new comes in → what is pending is shipped to
 // the targets that are connected, for as long as drainTime → workers → journal.
@@ -70,6 +70,7 @@ type daemon struct {
 	targets  []*target
 	control  *control.Server
 	web      net.Listener // nil: none
+	dead     bool         // a dead mount hides the mountpoint until ours takes its place
 
 	state    atomic.Value // control.Starting…
 	probing  sync.Mutex   // held while /healthz asks the mount
@@ -142,17 +143,15 @@ func (d *daemon) start(ctx context.Context, undo *closers) error {
 	return d.mount(undo)
 }
 
-// steps is what comes before the targets, in order. A dead mount is detached as
-// late as can be: from there to the mount the application sees, in place, the
-// directory itself, and what it changes there is journaled by nobody.
+// steps is what comes before the targets, in order.
 func (d *daemon) steps(ctx context.Context, addrs []config.Address, dead bool) []func(*closers) error {
 	places := preflight.Places{Backing: d.c.Backing, Mountpoint: d.c.Mountpoint, State: d.c.State, Targets: addrs}
-	check := func(*closers) error { return places.Check() }
 	if !dead {
+		check := func(*closers) error { return places.Check() }
 		return []func(*closers) error{check, d.openBacking, d.openState, d.listen, d.openJournal}
 	}
-	detach := func(*closers) error { return preflight.ClearDead(ctx, d.c.Mountpoint, d.log) }
-	return []func(*closers) error{d.openState, d.listen, d.openJournal, detach, check, d.openBacking}
+	takeOver := func(undo *closers) error { return d.takeOver(ctx, places, undo) }
+	return []func(*closers) error{d.openState, d.listen, d.openJournal, takeOver}
 }
 
 // openBacking opens and locks the backing directory itself: another instance
@@ -161,6 +160,10 @@ func (d *daemon) openBacking(undo *closers) (err error) {
 	if d.root, err = backing.Open(d.c.Backing); err != nil {
 		return err
 	}
+	return d.lockBacking(undo)
+}
+
+func (d *daemon) lockBacking(undo *closers) error {
 	undo.add(d.root.Close)
 	return preflight.LockDir("backing directory", d.c.Backing, d.root.FD())
 }
@@ -191,7 +194,7 @@ func (d *daemon) listen(undo *closers) (err error) {
 
 func (d *daemon) mount(undo *closers) (err error) {
 	d.fs, err = closefs.Mount(closefs.Options{
-		Backing: d.root, Mountpoint: d.c.Mountpoint, Journal: d.journal,
+		Backing: d.root, Mountpoint: d.c.Mountpoint, Journal: d.journal, TakeOver: d.dead,
 		ReadOnly: d.o.ReadOnly, MountOptions: d.o.MountOptions,
 		ShipOpenAfter: time.Duration(d.c.ShipOpenAfter),
 		Intents:       filepath.Join(d.c.State, "intents"),

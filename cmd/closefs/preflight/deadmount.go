@@ -70,9 +70,22 @@ func Dead(ctx context.Context, mountpoint string) (bool, error) {
 // ClearDead detaches what killed closefs left mounted at the mountpoint. Processes
 // that still hold something of it keep their ENOTCONN.
 func ClearDead(ctx context.Context, mountpoint string, log *slog.Logger) error {
+	return clearDead(ctx, mountpoint, log, 0)
+}
+
+// ClearAllButOne is ClearDead that leaves the lowest dead mount, which hides what
+// is below. There are several where closefs was killed while it took one over.
+func ClearAllButOne(ctx context.Context, mountpoint string, log *slog.Logger) error {
+	return clearDead(ctx, mountpoint, log, 1)
+}
+
+func clearDead(ctx context.Context, mountpoint string, log *slog.Logger, leave int) error {
 	for {
 		dead, err := Dead(ctx, mountpoint)
 		if err != nil || !dead {
+			return err
+		}
+		if n, err := ours(mountpoint); err != nil || n <= leave {
 			return err
 		}
 		log.Warn("detaching the mount that a killed closefs left", "mountpoint", mountpoint)
@@ -80,6 +93,15 @@ func ClearDead(ctx context.Context, mountpoint string, log *slog.Logger) error {
 			return err
 		}
 	}
+}
+
+// ours counts the closefs mounts on top at the mountpoint.
+func ours(mountpoint string) (n int, err error) {
+	stack, err := mountsAt(mountpoint)
+	for n < len(stack) && stack[len(stack)-1-n].fstype == FSType {
+		n++
+	}
+	return n, err
 }
 
 // Detach unmounts lazily (umount2(2), MNT_DETACH): the mount is gone from the

@@ -13,32 +13,59 @@ import (
 const FSType = "fuse.closefs"
 
 // mountAt tells the type of the topmost mount at exactly this path, "" if it is
-// no mountpoint. It reads /proc/self/mountinfo (proc_pid_mountinfo(5)), which
-// does not touch the mount: a dead or hung one is listed like any other.
+// no mountpoint. It reads proc_pid_mountinfo(5) of the calling thread, which does
+// not touch the mount: a dead or hung one is listed like any other.
 func mountAt(path string) (string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return "", fmt.Errorf("list mounts: %w", err)
+	stack, err := mountsAt(path)
+	if err != nil || len(stack) == 0 {
+		return "", err
 	}
-	defer f.Close()
-	return topMount(f, path)
+	return stack[len(stack)-1].fstype, nil
 }
 
-func topMount(r io.Reader, path string) (fstype string, err error) {
+// mountsAt lists what is mounted at exactly this path, the topmost last.
+func mountsAt(path string) ([]mounted, error) {
+	f, err := os.Open("/proc/thread-self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	return mountStack(f, path)
+}
+
+// mounted is one line of mountinfo.
+type mounted struct{ id, parent, fstype string }
+
+// mountStack does not trust the order of the lines: what was put beneath another
+// mount (move_mount(2), MOVE_MOUNT_BENEATH) is the younger one and may come later.
+func mountStack(r io.Reader, path string) (stack []mounted, err error) {
+	on := make(map[string]mounted) // by parent
+	at := make(map[string]bool)    // ids
+	var found []mounted
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
 		fields := strings.Fields(before)
 		kind, _, _ := strings.Cut(after, " ")
-		if ok && len(fields) >= 5 && unescape(fields[4]) == path {
-			fstype = kind
+		if ok && len(fields) >= 5 && fields[0] != fields[1] && unescape(fields[4]) == path {
+			m := mounted{fields[0], fields[1], kind}
+			found, on[m.parent], at[m.id] = append(found, m), m, true
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("list mounts: %w", err)
+		return nil, fmt.Errorf("list mounts: %w", err)
 	}
-	return fstype, nil
+	// There are several bottoms where a mount on a directory above hides some.
+	for _, m := range found {
+		if !at[m.parent] {
+			stack = stack[:0]
+			for ok := true; ok; m, ok = on[m.id] {
+				stack = append(stack, m)
+			}
+		}
+	}
+	return stack, nil
 }
 
 // unescape undoes the kernel's \040 for space, tab, newline and backslash.

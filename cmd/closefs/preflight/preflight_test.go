@@ -18,9 +18,15 @@ func TestTopMount(t *testing.T) {
 40 22 0:35 / /a\040b rw shared:2 - fuse.closefs closefs#/srv rw,user_id=0
 41 22 8:2 / /m rw - xfs /dev/sdb rw
 42 41 0:36 / /m rw - fuse.closefs closefs#/srv rw
+43 45 0:37 / /beneath rw - fuse.dead closefs#/srv rw
+45 22 0:38 / /beneath rw - fuse.closefs closefs#/srv rw
 `
-	for path, want := range map[string]string{"/a b": "fuse.closefs", "/m": "fuse.closefs", "/": "ext4", "/none": ""} {
-		got, err := topMount(strings.NewReader(info), path)
+	for path, want := range map[string]string{"/a b": "fuse.closefs", "/m": "fuse.closefs", "/": "ext4", "/beneath": "fuse.dead", "/none": ""} {
+		stack, err := mountStack(strings.NewReader(info), path)
+		got := ""
+		if len(stack) > 0 {
+			got = stack[len(stack)-1].fstype
+		}
 		if err != nil || got != want {
 			t.Errorf("%s: got %q, %v; want %q", path, got, err, want)
 		}
