@@ -58,6 +58,7 @@ type op struct {
 	parked     parking
 	queued     bool
 	opened     bool // while it ran, a record told that its file was opened for writing
+	moved      bool // while it ran, a rename moved its name, perhaps there and back
 	closed     bool // while it ran, a record told that its file was closed
 }
 

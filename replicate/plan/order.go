@@ -345,6 +345,7 @@ func (p *Plan) move(from *node, path string) {
 	parent := p.root.ensure(dir)
 	keep := &op{} // so that taking from off does not prune parent
 	parent.linked = append(parent.linked, keep)
+	from.disturb()
 	from.takeOff()
 	from.name = name
 	parent.put(from)
@@ -378,6 +379,8 @@ func (p *Plan) moveAlone(from *node, path string) {
 
 // swap exchanges the places of two subtrees, neither of which holds the other.
 func (p *Plan) swap(a, b *node) {
+	a.disturb()
+	b.disturb()
 	pa, pb := a.parent, b.parent
 	a.name, b.name = b.name, a.name
 	pa.put(b)

@@ -184,6 +184,10 @@ func (w *world) finish(j *job, fate int) {
 		w.retry(s)
 	case s.Kind == Check:
 		w.feed(len(w.prim.log)) // as the worker does, so that what it found is not older than the plan
+		if !w.plan.Current(s) {
+			w.retry(s)
+			break
+		}
 		found := w.compare(j)
 		w.note("found %+v", found)
 		w.plan.Checked(s, found)

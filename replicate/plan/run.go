@@ -51,7 +51,7 @@ func (p *Plan) start(o *op) bool {
 	}
 	o.state = running
 	p.runs++
-	o.opened, o.closed = false, false
+	o.opened, o.closed, o.moved = false, false, false
 	if o.fix || o.node == nil {
 		return true
 	}
@@ -109,7 +109,7 @@ func (p *Plan) step(o *op) Step {
 // its name has not been removed, replaced or renamed by what was added meanwhile.
 func (p *Plan) Current(s Step) bool {
 	o := s.op
-	return o.fix || o.node == nil || (!o.node.detach && o.node.path() == s.Path)
+	return o.fix || o.node == nil || (!o.node.detach && !o.moved && o.node.path() == s.Path)
 }
 
 // Alone tells whether a guarded Remove that runs is all that is owed on its path,

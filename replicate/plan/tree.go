@@ -79,6 +79,18 @@ func (n *node) prune() {
 	}
 }
 
+// disturb tells the comparisons that run at and below n that they look at the
+// wrong place, or did for a while.
+func (n *node) disturb() {
+	n.walk(func(m *node) {
+		for _, o := range m.linked {
+			if o.kind == Check {
+				o.moved = true
+			}
+		}
+	})
+}
+
 // comparing tells whether a Check of n is pending or runs.
 func (n *node) comparing() bool {
 	if n.check != nil {
