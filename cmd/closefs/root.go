@@ -31,7 +31,7 @@ Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 cannot mount,
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(mountCommand(), statusCommand(), waitCommand(), trustCommand(),
-		unmountCommand(), demoCommand(), versionCommand())
+		unmountCommand(), demoCommand(), versionCommand(), probeCommand())
 	root.InitDefaultCompletionCmd(root.Name())
 	return root
 }

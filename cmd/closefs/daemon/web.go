@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"os/exec"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"closefs/cmd/closefs/control"
-	"closefs/cmd/closefs/preflight"
 	"closefs/metrics"
 )
 
@@ -67,14 +69,27 @@ func (d *daemon) healthz(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// answers asks the mount for a sign of life. One question at a time: one that
-// hangs must not be joined by another at each probe.
+// probeTime is how long the mount may take to answer before it counts as hung.
+const probeTime = 5 * time.Second
+
+// answers asks the mount for a sign of life, from another process: a request of
+// this one to itself could outlive its death, and with it every lock it holds.
+// One question at a time: one that hangs must not be joined by another at each
+// probe.
 func (d *daemon) answers(ctx context.Context) error {
 	if !d.probing.TryLock() {
 		return errors.New("an earlier question is still open")
 	}
 	defer d.probing.Unlock()
-	return preflight.Answers(ctx, d.c.Mountpoint)
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	probe := exec.CommandContext(ctx, "/proc/self/exe", "probe", d.c.Mountpoint)
+	probe.Args[0] = "closefs"
+	probe.WaitDelay = time.Second
+	if out, err := probe.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // readiness is the body of /readyz.
