@@ -162,7 +162,7 @@ func (f *FS) openExisting(d *dirFD, in *fuse.CreateIn, name string, out *fuse.En
 	if err != nil {
 		return nil, err
 	}
-	h, err := f.openHandle(n, in.Flags, in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0, in.Uid != 0)
+	h, err := f.openHandle(n, in.Flags, in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0, &in.Caller)
 	if err != nil {
 		f.table.forget(n.id, 1)
 	}
@@ -196,7 +196,7 @@ func (f *FS) createIn(d *dirFD, in *fuse.CreateIn, name string, out *fuse.EntryO
 		},
 		update: func() []*journal.Record {
 			// The record is appended by addHandle, as for each open for writing.
-			h, openErr = f.created(fd, d.n, name, in.Flags, out)
+			h, openErr = f.created(fd, d.n, name, in, out)
 			return nil
 		},
 	})
@@ -209,14 +209,14 @@ func (f *FS) createIn(d *dirFD, in *fuse.CreateIn, name string, out *fuse.EntryO
 // created makes node, open file and handle of a new file that is open as fd,
 // which it takes over. dir nil: it has no name (O_TMPFILE). A file made for
 // reading only is dirty for a moment, so that it is recorded like the others.
-func (f *FS) created(fd int, dir *node, name string, flags uint32, out *fuse.EntryOut) (*handle, error) {
+func (f *FS) created(fd int, dir *node, name string, in *fuse.CreateIn, out *fuse.EntryOut) (*handle, error) {
 	st, err := f.root.Fstat(fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
 	n := f.table.add(uint64(st.ID), st.Mode, dir, name, 1)
-	h, err := f.handleOf(n, fd, flags)
+	h, err := f.handleOf(n, fd, in.Flags, &in.Caller)
 	if err == nil {
 		if err = f.addHandle(h, true, true); err != nil {
 			f.dropHandle(h)
@@ -235,7 +235,7 @@ func (f *FS) created(fd int, dir *node, name string, flags uint32, out *fuse.Ent
 
 // handleOf makes the first handle of a new file. A read-only fd stays with the
 // open file, which may be passed through; one that can write is the handle's.
-func (f *FS) handleOf(n *node, fd int, flags uint32) (h *handle, err error) {
+func (f *FS) handleOf(n *node, fd int, flags uint32, opener *fuse.Caller) (h *handle, err error) {
 	h = newHandle(flags)
 	if how, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && mayWrite(uint32(how)) {
 		h.fd = fd
@@ -244,7 +244,7 @@ func (f *FS) handleOf(n *node, fd int, flags uint32) (h *handle, err error) {
 			return nil, err
 		}
 	}
-	if h.of, err = f.attach(n, fd); err != nil || h.of.passthrough || h.fd >= 0 {
+	if h.of, err = f.attach(n, fd, opener); err != nil || h.of.passthrough || h.fd >= 0 {
 		return h, err
 	}
 	if h.fd, err = reopen(h.of.fd, int(flags)&unix.O_ACCMODE); err != nil {

@@ -57,10 +57,7 @@ func (c *creds) as(caller *fuse.Caller, fn func() error) error {
 		return err
 	}
 	defer c.restore(&own)
-	if err := unix.Setfsgid(int(caller.Gid)); err != nil {
-		return err
-	}
-	if err := unix.Setfsuid(int(caller.Uid)); err != nil {
+	if err := c.become(caller); err != nil {
 		return err
 	}
 	caps, err := threadCaps()
@@ -72,6 +69,47 @@ func (c *creds) as(caller *fuse.Caller, fn func() error) error {
 		return err
 	}
 	return fn()
+}
+
+// asWriter runs fn, which hands the calling thread's credentials to the kernel
+// for writes to come (passthrough), with the caller's user and group on the
+// filesystem and without CAP_SYS_RESOURCE: what a filesystem keeps in reserve for
+// root, or for that capability, is then out of reach for others through us too.
+// setfsuid(2) takes no capability that the kernel asks of fn.
+func (c *creds) asWriter(caller *fuse.Caller, fn func() error) error {
+	if !c.privileged || caller.Uid == c.uid && caller.Gid == c.gid {
+		return fn()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := threadCaps()
+	if err != nil {
+		return err
+	}
+	defer c.restore(&own)
+	if err := c.become(caller); err != nil {
+		return err
+	}
+	const resource = 1 << unix.CAP_SYS_RESOURCE
+	if own[0].Effective&resource != 0 {
+		caps, err := threadCaps()
+		if err != nil {
+			return err
+		}
+		caps[0].Effective &^= resource
+		if err := caps.apply(); err != nil {
+			return err
+		}
+	}
+	return fn()
+}
+
+// become changes the calling thread's user and group on the filesystem.
+func (c *creds) become(caller *fuse.Caller) error {
+	if err := unix.Setfsgid(int(caller.Gid)); err != nil {
+		return err
+	}
+	return unix.Setfsuid(int(caller.Uid))
 }
 
 // restore gives the thread the daemon's credentials back. The kernel allows

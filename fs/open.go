@@ -15,7 +15,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 	}
 	f.order.RLock()
 	defer f.order.RUnlock()
-	h, err := f.openHandle(n, in.Flags, in.Mode&fuse.OPEN_KILL_SUIDGID != 0, in.Uid != 0)
+	h, err := f.openHandle(n, in.Flags, in.Mode&fuse.OPEN_KILL_SUIDGID != 0, &in.Caller)
 	if err != nil {
 		return errno(err)
 	}
@@ -28,9 +28,9 @@ func mayWrite(flags uint32) bool {
 }
 
 // openHandle opens n for an application. killSuid: O_TRUNC takes suid and sgid
-// away; stranger: writing does. The caller holds order.
-func (f *FS) openHandle(n *node, flags uint32, killSuid, stranger bool) (*handle, error) {
-	of, err := f.openNodeFile(n)
+// away. The caller holds order.
+func (f *FS) openHandle(n *node, flags uint32, killSuid bool, opener *fuse.Caller) (*handle, error) {
+	of, err := f.openNodeFile(n, opener)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (f *FS) openHandle(n *node, flags uint32, killSuid, stranger bool) (*handle
 	if flags&unix.O_TRUNC != 0 {
 		err = f.truncateOpen(h, killSuid)
 	}
-	if err == nil && stranger && h.write && of.passthrough {
+	if err == nil && opener.Uid != 0 && h.write && of.passthrough {
 		// It got its bits after it was opened first. The writes will not be
 		// seen: take the bits now.
 		err = f.clearSuid(of.fd)

@@ -174,8 +174,8 @@ func (f *FS) unrefOpen(of *openFile) {
 }
 
 // openNodeFile returns n's open file, which it makes if there is none. The
-// caller holds order and owns a reference afterwards.
-func (f *FS) openNodeFile(n *node) (*openFile, error) {
+// caller holds order and owns a reference afterwards. See attach for opener.
+func (f *FS) openNodeFile(n *node, opener *fuse.Caller) (*openFile, error) {
 	if of := f.acquireOpen(n); of != nil {
 		return of, nil
 	}
@@ -183,12 +183,14 @@ func (f *FS) openNodeFile(n *node) (*openFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.attach(n, fd)
+	return f.attach(n, fd, opener)
 }
 
 // attach makes an open file of n from fd, O_PATH or read-only, unless n has one
-// already. It takes fd over.
-func (f *FS) attach(n *node, fd int) (*openFile, error) {
+// already. It takes fd over. What is passed through is written with the
+// credentials of the first opener for as long as anybody has the file open: the
+// kernel takes one backing file per inode.
+func (f *FS) attach(n *node, fd int, opener *fuse.Caller) (*openFile, error) {
 	mu := f.inodeLock(n.id)
 	mu.Lock()
 	defer mu.Unlock()
@@ -198,7 +200,7 @@ func (f *FS) attach(n *node, fd int) (*openFile, error) {
 		return n.open, nil
 	}
 	of := &openFile{n: n, fd: fd, refs: 1}
-	f.choosePassthrough(of)
+	f.choosePassthrough(of, opener)
 	n.open = of
 	f.table.pin(n)
 	f.open.add(of)
@@ -208,7 +210,7 @@ func (f *FS) attach(n *node, fd int) (*openFile, error) {
 // choosePassthrough registers of with the kernel if its data may bypass the
 // daemon. A file with suid or sgid bits may not: the kernel does not clear
 // them when it is written through the daemon's credentials.
-func (f *FS) choosePassthrough(of *openFile) {
+func (f *FS) choosePassthrough(of *openFile, opener *fuse.Caller) {
 	if !f.passthrough.Load() {
 		return
 	}
@@ -220,7 +222,7 @@ func (f *FS) choosePassthrough(of *openFile) {
 	if err != nil {
 		return
 	}
-	id, e := f.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
+	id, e := f.registerBacking(fd, opener)
 	if e != 0 {
 		if fd != of.fd {
 			unix.Close(fd)
@@ -232,6 +234,18 @@ func (f *FS) choosePassthrough(of *openFile) {
 		unix.Close(of.fd)
 	}
 	of.fd, of.backing, of.passthrough = fd, id, true
+}
+
+// registerBacking tells the kernel of fd, to be written with opener's credentials.
+func (f *FS) registerBacking(fd int, opener *fuse.Caller) (id int32, e unix.Errno) {
+	err := f.cred.asWriter(opener, func() error {
+		id, e = f.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
+		return nil
+	})
+	if err != nil {
+		return 0, unix.Errno(errno(err))
+	}
+	return id, e
 }
 
 // readable returns fd itself if it can be read from, else another descriptor

@@ -49,7 +49,7 @@ func (f *FS) tmpfileIn(d *dirFD, in *fuse.CreateIn, out *fuse.EntryOut) (*handle
 		}
 		fd = ro
 	}
-	return f.created(fd, nil, "", in.Flags, out)
+	return f.created(fd, nil, "", in, out)
 }
 
 // tmpfileLinked records the first name of an O_TMPFILE: while it is open for

@@ -17,7 +17,7 @@ import (
 )
 
 // kills is how often a daemon dies in each of these tests.
-const kills = 40
+const kills = 30
 
 // TestTakeOver: an application works while the daemon that is mounted in place is
 // killed and started again. All that it was told is done reaches the target:
@@ -66,8 +66,10 @@ func TestTakeOverOfMountRoot(t *testing.T) {
 func TestTakeOverKilled(t *testing.T) {
 	p := newPlace(t)
 	apps := []*application{{dir: p.dir}}
+	l := p.start(t)
+	closefs(t, "wait", "--timeout", "1m", p.dir)
+	l.kill(t)
 	stop := p.run(t, apps)
-	p.start(t).kill(t)
 	for i := range 2 * kills {
 		d := p.launch(t)
 		time.Sleep(time.Duration(i) * time.Millisecond) // the stimulus: the moment of the kill
@@ -125,6 +127,13 @@ func (p *place) launch(t *testing.T) life {
 	return life{cmd}
 }
 
+func closefs(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("closefs", args...).CombinedOutput(); err != nil {
+		t.Fatalf("closefs %v: %v: %s", args, err, out)
+	}
+}
+
 // start returns when the mount is served.
 func (p *place) start(t *testing.T) life {
 	t.Helper()
@@ -170,6 +179,7 @@ func (p *place) run(t *testing.T, apps []*application) (stop func()) {
 func (p *place) killAll(t *testing.T, apps []*application) {
 	t.Helper()
 	l := p.start(t)
+	closefs(t, "wait", "--timeout", "1m", p.dir) // the first reconcile would find all
 	stop := p.run(t, apps)
 	for range kills {
 		before := apps[0].count.Load()
@@ -187,13 +197,8 @@ func (p *place) killAll(t *testing.T, apps []*application) {
 func (p *place) check(t *testing.T, apps []*application) {
 	t.Helper()
 	l := p.start(t)
-	run := func(args ...string) {
-		if out, err := exec.Command("closefs", args...).CombinedOutput(); err != nil {
-			t.Fatalf("closefs %v: %v: %s", args, err, out)
-		}
-	}
-	run("wait", "--timeout", "1m", p.dir)
-	run("unmount", p.dir)
+	closefs(t, "wait", "--timeout", "1m", p.dir)
+	closefs(t, "unmount", p.dir)
 	must(t, l.cmd.Wait())
 	want, got := files(t, p.dir), files(t, p.target)
 	for name, content := range want {
