@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 type creds struct {
 	uid, gid   uint32
 	privileged bool // may act as somebody else
+	resource   bool // has CAP_SYS_RESOURCE (closefs gives it up, whoever embeds us may not)
 }
 
 // capSets are the capability sets of a thread.
@@ -24,11 +26,14 @@ type capSets [2]unix.CapUserData
 // sgid away where the caller is not of the group (so FSETID keeps what is left).
 const keptCaps = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_FSETID | 1<<unix.CAP_MKNOD
 
+const resourceCap = 1 << unix.CAP_SYS_RESOURCE
+
 func processCreds() creds {
 	c := creds{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
 	caps, err := threadCaps()
 	const need = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
 	c.privileged = err == nil && caps[0].Effective&need == need
+	c.resource = err == nil && caps[0].Effective&resourceCap != 0
 	return c
 }
 
@@ -82,26 +87,28 @@ func (c *creds) asWriter(caller *fuse.Caller, fn func() error) error {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer c.resume()
+	if err := c.become(caller); err != nil {
+		return err
+	}
+	if !c.resource {
+		return fn()
+	}
+	return withoutResource(fn)
+}
+
+// withoutResource runs fn while the calling thread does not have CAP_SYS_RESOURCE.
+func withoutResource(fn func() error) error {
 	own, err := threadCaps()
 	if err != nil {
 		return err
 	}
-	defer c.restore(&own)
-	if err := c.become(caller); err != nil {
+	less := own
+	less[0].Effective &^= resourceCap
+	if err := less.apply(); err != nil {
 		return err
 	}
-	const resource = 1 << unix.CAP_SYS_RESOURCE
-	if own[0].Effective&resource != 0 {
-		caps, err := threadCaps()
-		if err != nil {
-			return err
-		}
-		caps[0].Effective &^= resource
-		if err := caps.apply(); err != nil {
-			return err
-		}
-	}
-	return fn()
+	return errors.Join(fn(), own.apply())
 }
 
 // become changes the calling thread's user and group on the filesystem.
@@ -112,16 +119,21 @@ func (c *creds) become(caller *fuse.Caller) error {
 	return unix.Setfsuid(int(caller.Uid))
 }
 
-// restore gives the thread the daemon's credentials back. The kernel allows
-// that to every thread whose real user it is; if it ever refused, the thread
-// must not serve anybody else.
+// restore gives the thread the daemon's credentials back.
 func (c *creds) restore(own *capSets) {
+	c.resume()
+	if err := own.apply(); err != nil {
+		panic(fmt.Sprintf("taking back the daemon's capabilities: %v", err))
+	}
+}
+
+// resume makes the thread the daemon's on the filesystem again, with the
+// capabilities that setfsuid(2) took. The kernel allows that to every thread whose
+// real user it is; if it ever refused, the thread must not serve anybody else.
+func (c *creds) resume() {
 	err := unix.Setfsuid(int(c.uid))
 	if err == nil {
 		err = unix.Setfsgid(int(c.gid))
-	}
-	if err == nil {
-		err = own.apply()
 	}
 	if err != nil {
 		panic(fmt.Sprintf("taking back the daemon's credentials: %v", err))
