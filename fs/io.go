@@ -26,7 +26,8 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResu
 	return fuse.ReadResultFd(uintptr(fd), int64(in.Offset), len(buf)), fuse.OK
 }
 
-// Write serves a file that is not passed through. An append goes to the end
+// Write serves a file that is not passed through, with the writer's credentials
+// (see asWriter). An append goes to the end
 // that the backing file has now, whatever the kernel believes it is; what the
 // kernel writes back from its page cache (mapped pages) goes where it was.
 func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
@@ -39,7 +40,11 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 		how = unix.RWF_APPEND
 	}
 	h.wrote()
-	n, err := unix.Pwritev2(h.fd, [][]byte{data}, int64(in.Offset), how)
+	n := 0
+	err := f.cred.asWriter(&in.Caller, func() (err error) {
+		n, err = unix.Pwritev2(h.fd, [][]byte{data}, int64(in.Offset), how)
+		return err
+	})
 	if err == nil && in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		err = f.clearSuid(h.fd)
 	}
@@ -109,7 +114,9 @@ func (f *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	h.wrote()
 	defer h.wrote()
 	return errno(h.withFD(true, func(fd int) error {
-		return unix.Fallocate(fd, in.Mode, int64(in.Offset), int64(in.Length))
+		return f.cred.asWriter(&in.Caller, func() error {
+			return unix.Fallocate(fd, in.Mode, int64(in.Offset), int64(in.Length))
+		})
 	}))
 }
 
@@ -126,10 +133,12 @@ func (f *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32,
 	size := int(min(in.Len, 1<<30))
 	copied := 0
 	err := src.withFD(false, func(from int) error {
-		return dst.withFD(true, func(to int) (err error) {
+		return dst.withFD(true, func(to int) error {
 			offIn, offOut := int64(in.OffIn), int64(in.OffOut)
-			copied, err = unix.CopyFileRange(from, &offIn, to, &offOut, size, int(in.Flags))
-			return err
+			return f.cred.asWriter(&in.Caller, func() (err error) {
+				copied, err = unix.CopyFileRange(from, &offIn, to, &offOut, size, int(in.Flags))
+				return err
+			})
 		})
 	})
 	return uint32(max(copied, 0)), errno(err)
