@@ -41,13 +41,16 @@ func (f *FS) mount() error {
 	return f.mountAnew(opts)
 }
 
-// mountAnew mounts by mount(2), or fusermount3 for an ordinary user.
+// mountAnew mounts by mount(2), or fusermount3 for an ordinary user. The kernel has
+// got the answer to its INIT when NewServer returns. go-fuse's WaitMount is left
+// out: it opens a file on the mount, and a daemon that is killed while it waits
+// for its own answer cannot die, nor let go of its locks.
 func (f *FS) mountAnew(opts *fuse.MountOptions) (err error) {
 	if f.server, err = fuse.NewServer(f.handler(), f.mountpoint, opts); err != nil {
 		return err
 	}
 	f.startServing()
-	return f.orUndo(f.server.WaitMount(), f.detach)
+	return nil
 }
 
 // startServing answers the kernel from now on.

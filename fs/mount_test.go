@@ -179,6 +179,7 @@ func TestUnprivilegedHelper(t *testing.T) {
 	mnt := filepath.Join(dir, "mnt")
 	f, err := Mount(Options{Backing: root, Mountpoint: mnt, Journal: rec, Log: slog.Default()})
 	check(t, err)
+	answerPoll(t, mnt)
 	write(t, mnt+"/a", "hello")
 	check(t, os.Link(mnt+"/a", mnt+"/b"))
 	check(t, os.Mkdir(mnt+"/d", 0o755))

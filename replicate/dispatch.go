@@ -31,7 +31,7 @@ type result struct {
 func (w *Worker) dispatch(ctx, steps context.Context, results chan<- result) time.Duration {
 	now := time.Now()
 	next := w.wakeDue(now)
-	if w.target == nil || ctx.Err() != nil {
+	if w.target == nil || ctx.Err() != nil || w.plan.Fed() < w.replay {
 		return next
 	}
 	if w.reconcile == reconcileNeeded {

@@ -34,7 +34,7 @@ func (w *Worker) feed() {
 // some if a source is not what its record saw: a record that is still to come
 // tells why, and nothing else can help.
 func (w *Worker) room() bool {
-	if w.plan.Load() < w.opts.Window {
+	if w.plan.Load() < w.opts.Window || w.plan.Fed() < w.replay {
 		return true
 	}
 	if w.extra > 0 {

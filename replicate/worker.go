@@ -68,9 +68,10 @@ type Worker struct {
 	stamps   stamps
 	progress *progress
 	retries  retries
-	waiting  []plan.Step // failed with their connection: tried again on the next
-	extra    int         // records to be fed beyond the window
-	gen      int         // counts plans; a step's result belongs to one of them
+	waiting  []plan.Step      // failed with their connection: tried again on the next
+	replay   journal.Position // no step before the plan has been fed up to here
+	extra    int              // records to be fed beyond the window
+	gen      int              // counts plans; a step's result belongs to one of them
 	inFlight int
 	low      int
 
@@ -152,6 +153,9 @@ func (w *Worker) resume() {
 		if err == nil {
 			w.reader = r
 			w.newPlan(p.acked)
+			for pos := range p.done {
+				w.replay = max(w.replay, pos)
+			}
 			if p.reconciling {
 				w.resumeReconcile()
 			}

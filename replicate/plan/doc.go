@@ -56,7 +56,9 @@
 // the rest. What ran when the caller died is owed again: its outcome is unknown,
 // and no step that depends on it can have started, so the target is in the
 // state before or after that one step: repeating it is safe. Nothing is taken
-// for fresh in such a replay.
+// for fresh in such a replay, and no step may be taken before all records up to
+// the newest that was logged are fed: the names of what was logged are the names
+// at that point.
 //
 // # Checks
 //

@@ -59,7 +59,6 @@ type op struct {
 	queued     bool
 	opened     bool // while it ran, a record told that its file was opened for writing
 	moved      bool // while it ran, a rename moved its name, perhaps there and back
-	strayed    bool // while it ran, its name was moved by a rename that the target will not see
 	closed     bool // while it ran, a record told that its file was closed
 }
 

@@ -357,9 +357,6 @@ func (p *Plan) move(from *node, path string) {
 func (p *Plan) moveAlone(from *node, path string) {
 	p.move(from, path)
 	from.walk(func(m *node) {
-		if m.run != nil {
-			m.run.strayed = true
-		}
 		for _, o := range []*op{m.sync, m.times, m.check} {
 			if o != nil {
 				if o.maker != nil && o.maker.node.within(from) { // it comes along

@@ -91,6 +91,9 @@ func (w *world) restart(lost bool) {
 	}
 	w.doubt = w.doubt || wasReconciling
 	w.newPlan(acked)
+	for newest := range w.done {
+		w.feed(int(newest) - w.fed)
+	}
 	if wasReconciling {
 		w.plan.AddCheck("", w.extras(), true)
 	}

@@ -51,7 +51,7 @@ func (p *Plan) start(o *op) bool {
 	}
 	o.state = running
 	p.runs++
-	o.opened, o.closed, o.moved, o.strayed = false, false, false, false
+	o.opened, o.closed, o.moved = false, false, false
 	if o.fix || o.node == nil {
 		return true
 	}
@@ -149,16 +149,6 @@ func (p *Plan) Owes(path string) bool {
 func (p *Plan) Done(s Step) {
 	o := s.op
 	p.stopped(o)
-	if o.strayed {
-		// Only a replay that starts a step before it has seen all of what was logged
-		// comes here: what was put under the old name belongs under the new one.
-		o.state = waiting
-		stray := p.root.ensure(o.path)
-		p.checkNode(stray, RemoveExtras, true, share(o.owes))
-		p.promote(stray.check)
-		p.recheck(o, o.node, true)
-		return
-	}
 	owed := o.owes
 	o.owes = nil
 	p.finish(o)
@@ -207,6 +197,9 @@ func (p *Plan) Waiting() int {
 func (p *Plan) Fail(s Step, why Outcome) {
 	o := s.op
 	if why == Pointless {
+		if o.guard { // the primary has the name again: what the target has under it is still the old
+			p.checkNode(p.root.ensure(o.path), RemoveExtras, true, share(o.owes))
+		}
 		p.Done(s)
 		return
 	}
