@@ -41,7 +41,7 @@ func uncover(mountpoint string) error {
 		}
 		var st unix.Statfs_t
 		if err := unix.Statfs(mountpoint, &st); err != unix.ENOTCONN {
-			return fmt.Errorf("mountpoint %s: its mount is not dead (%v)", mountpoint, err)
+			return fmt.Errorf("mountpoint %s: its mount is not dead", mountpoint)
 		}
 		if err := unix.Unmount(mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("detach %s: %w", mountpoint, err)
