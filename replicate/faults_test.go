@@ -140,6 +140,7 @@ func TestRenameDuringTransfer(t *testing.T) {
 		})
 		s.write("tmp", "content")
 		if s.settles(10 * time.Second) {
+			s.settle() // the rename came after what settles looked at
 			s.same()
 		}
 	})
@@ -156,6 +157,7 @@ func TestRenameDuringTransfer(t *testing.T) {
 		})
 		s.write("tmp", "content")
 		if s.settles(10 * time.Second) {
+			s.settle() // the rename came after what settles looked at
 			s.same()
 		}
 	})
