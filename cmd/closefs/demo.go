@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"closefs/cmd/closefs/config"
 	"closefs/cmd/closefs/control"
@@ -180,7 +181,7 @@ func (d *demonstration) shipOne(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := os.WriteFile(filepath.Join(d.mountpoint, "hello.txt"), []byte("Hello, secondary.\n"), 0o644); err != nil {
+	if err := writeUnpolled(filepath.Join(d.mountpoint, "hello.txt"), "Hello, secondary.\n"); err != nil {
 		return 0, err
 	}
 	closed := time.Now()
@@ -222,4 +223,16 @@ func (d *demonstration) remove() error {
 		return fmt.Errorf("demo: %s is still mounted: %s stays", d.mountpoint, d.dir)
 	}
 	return os.RemoveAll(d.dir)
+}
+
+// writeUnpolled writes a file on a mount of this process. The os package would
+// have the kernel poll it, and wait for an answer with a processor held that this
+// process may need to give it.
+func writeUnpolled(path, content string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	_, err = unix.Write(fd, []byte(content))
+	return errors.Join(err, unix.Close(fd))
 }
