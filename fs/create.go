@@ -39,21 +39,7 @@ type making struct {
 
 // makeNode creates what is not opened: directory, symlink, special file.
 func (f *FS) makeNode(m making, out *fuse.EntryOut) fuse.Status {
-	dir := f.table.get(m.in.NodeId)
-	if dir == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	f.order.RLock()
-	defer f.order.RUnlock()
-	d, err := f.dirs.acquire(dir)
-	if err != nil {
-		return errno(err)
-	}
-	defer d.release()
-	mu := f.nameLock(dir, m.name)
-	mu.Lock()
-	defer mu.Unlock()
-	return errno(f.makeIn(d, m, out))
+	return f.inName(m.in.NodeId, m.name, func(d *dirFD) error { return f.makeIn(d, m, out) })
 }
 
 func (f *FS) makeIn(d *dirFD, m making, out *fuse.EntryOut) (err error) {
@@ -131,29 +117,16 @@ func (f *FS) Readlink(_ <-chan struct{}, in *fuse.InHeader) (target []byte, stat
 
 // Create makes a regular file and opens it.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	dir := f.table.get(in.NodeId)
-	if dir == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	f.order.RLock()
-	defer f.order.RUnlock()
-	d, err := f.dirs.acquire(dir)
-	if err != nil {
-		return errno(err)
-	}
-	defer d.release()
-	mu := f.nameLock(dir, name)
-	mu.Lock()
-	defer mu.Unlock()
-	h, err := f.createIn(d, in, name, &out.EntryOut)
-	if err == unix.EEXIST && in.Flags&unix.O_EXCL == 0 {
-		h, err = f.openExisting(d, in, name, &out.EntryOut)
-	}
-	if err != nil {
-		return errno(err)
-	}
-	f.answerOpen(h, &out.OpenOut)
-	return fuse.OK
+	return f.inName(in.NodeId, name, func(d *dirFD) error {
+		h, err := f.createIn(d, in, name, &out.EntryOut)
+		if err == unix.EEXIST && in.Flags&unix.O_EXCL == 0 {
+			h, err = f.openExisting(d, in, name, &out.EntryOut)
+		}
+		if err == nil {
+			f.answerOpen(h, &out.OpenOut)
+		}
+		return err
+	})
 }
 
 // openExisting is for a file that came into being behind the mount's back.

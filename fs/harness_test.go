@@ -165,7 +165,7 @@ func (r *rig) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := r.Unmount(ctx); err != nil {
-		r.t.Errorf("%v (detach: %v)", err, r.detach())
+		r.t.Errorf("%v (detach: %v)", err, unix.Unmount(r.mnt, unix.MNT_DETACH))
 		return // it is still served, and waiting for that would hide the reason
 	}
 	r.Wait()

@@ -10,26 +10,18 @@ import (
 
 // Link gives a file one more name.
 func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	n, dir := f.table.get(in.Oldnodeid), f.table.get(in.NodeId)
-	if n == nil || dir == nil {
+	n := f.table.get(in.Oldnodeid)
+	if n == nil {
 		return fuse.Status(unix.ESTALE)
 	}
-	f.order.RLock()
-	defer f.order.RUnlock()
-	d, err := f.dirs.acquire(dir)
-	if err != nil {
-		return errno(err)
-	}
-	defer d.release()
-	name0 := f.nameLock(dir, name)
-	name0.Lock()
-	defer name0.Unlock()
-	return errno(f.withPath(n, func(fd int) error {
-		mu := f.inodeLock(n.id)
-		mu.Lock()
-		defer mu.Unlock()
-		return f.linkIn(d, n, fd, name, out)
-	}))
+	return f.inName(in.NodeId, name, func(d *dirFD) error {
+		return f.withPath(n, func(fd int) error {
+			mu := f.inodeLock(n.id)
+			mu.Lock()
+			defer mu.Unlock()
+			return f.linkIn(d, n, fd, name, out)
+		})
+	})
 }
 
 // linkIn links n, open as fd, to name in d. The caller holds order, the name's

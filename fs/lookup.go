@@ -10,24 +10,15 @@ import (
 // Lookup finds name in a directory. A name that does not exist is remembered
 // by the kernel too.
 func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	dir := f.table.get(in.NodeId)
-	if dir == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	f.order.RLock()
-	defer f.order.RUnlock()
-	d, err := f.dirs.acquire(dir)
-	if err != nil {
-		return errno(err)
-	}
-	defer d.release()
-	err = f.lookupIn(d, name, out)
-	if err == unix.ENOENT && f.opts.Timeout > 0 {
-		out.NodeId = 0
-		out.SetEntryTimeout(f.opts.Timeout)
-		return fuse.OK
-	}
-	return errno(err)
+	return f.inDir(in.NodeId, func(d *dirFD) error {
+		err := f.lookupIn(d, name, out)
+		if err == unix.ENOENT && f.opts.Timeout > 0 {
+			out.NodeId = 0
+			out.SetEntryTimeout(f.opts.Timeout)
+			return nil
+		}
+		return err
+	})
 }
 
 // lookupIn fills out with what d has at name and counts a reference of the

@@ -21,21 +21,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Statu
 }
 
 func (f *FS) removeNode(dirID uint64, name string, flags int) fuse.Status {
-	dir := f.table.get(dirID)
-	if dir == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	f.order.RLock()
-	defer f.order.RUnlock()
-	d, err := f.dirs.acquire(dir)
-	if err != nil {
-		return errno(err)
-	}
-	defer d.release()
-	mu := f.nameLock(dir, name)
-	mu.Lock()
-	defer mu.Unlock()
-	return errno(f.removeIn(d, name, flags))
+	return f.inName(dirID, name, func(d *dirFD) error { return f.removeIn(d, name, flags) })
 }
 
 // removeIn removes name from d. The caller holds order and the name's lock.

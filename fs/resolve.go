@@ -3,6 +3,7 @@ package fs
 import (
 	"strconv"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"closefs/fs/backing"
@@ -136,4 +137,30 @@ func (f *FS) withPath(n *node, fn func(fd int) error) error {
 	}
 	defer unix.Close(fd)
 	return fn(fd)
+}
+
+// inDir calls op with directory id open and order held shared.
+func (f *FS) inDir(id uint64, op func(*dirFD) error) fuse.Status {
+	dir := f.table.get(id)
+	if dir == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	f.order.RLock()
+	defer f.order.RUnlock()
+	d, err := f.dirs.acquire(dir)
+	if err != nil {
+		return errno(err)
+	}
+	defer d.release()
+	return errno(op(d))
+}
+
+// inName is inDir with the lock of name in the directory held.
+func (f *FS) inName(id uint64, name string, op func(*dirFD) error) fuse.Status {
+	return f.inDir(id, func(d *dirFD) error {
+		mu := f.nameLock(d.n, name)
+		mu.Lock()
+		defer mu.Unlock()
+		return op(d)
+	})
 }

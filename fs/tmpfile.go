@@ -10,23 +10,13 @@ import (
 
 // Tmpfile makes a file without a name. Nothing is recorded until it is linked.
 func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
-	dir := f.table.get(in.NodeId)
-	if dir == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	f.order.RLock()
-	defer f.order.RUnlock()
-	d, err := f.dirs.acquire(dir)
-	if err != nil {
-		return errno(err)
-	}
-	defer d.release()
-	h, err := f.tmpfileIn(d, in, &out.EntryOut)
-	if err != nil {
-		return errno(err)
-	}
-	f.answerOpen(h, &out.OpenOut)
-	return fuse.OK
+	return f.inDir(in.NodeId, func(d *dirFD) error {
+		h, err := f.tmpfileIn(d, in, &out.EntryOut)
+		if err == nil {
+			f.answerOpen(h, &out.OpenOut)
+		}
+		return err
+	})
 }
 
 func (f *FS) tmpfileIn(d *dirFD, in *fuse.CreateIn, out *fuse.EntryOut) (*handle, error) {

@@ -93,15 +93,6 @@ func (f *FS) tryUnmount() error {
 	return fusermount("-u", f.mountpoint)
 }
 
-// detach is for a mount that does not answer.
-func (f *FS) detach() error {
-	err := unix.Unmount(f.mountpoint, unix.MNT_DETACH)
-	if err == unix.EPERM {
-		err = fusermount("-uz", f.mountpoint)
-	}
-	return err
-}
-
 // fusermount unmounts for an ordinary user. The program tells no error codes:
 // what it says about a busy mount is turned into EBUSY.
 func fusermount(flag, mountpoint string) error {
