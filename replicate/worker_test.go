@@ -407,6 +407,33 @@ func TestFileBeingWrittenIsNotShipped(t *testing.T) {
 	s.same()
 }
 
+// TestReopenedBeforeItWasShipped has the content of a close still owed when the
+// file is open again and half-written: neither half may be published.
+func TestReopenedBeforeItWasShipped(t *testing.T) {
+	s := newSite(t)
+	s.write("f", "first state")
+	s.start(replicate.Options{})
+	s.settle()
+	s.halt()
+	s.write("f", "second state")
+	f := s.begin("f")
+	_, err := f.WriteString("thi")
+	s.must(err)
+	s.start(replicate.Options{})
+	s.write("other", "x")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s.must(s.worker.WaitAcked(ctx, s.journal.Last(), []string{"other"}))
+	if b, err := os.ReadFile(filepath.Join(s.to, "f")); err != nil || string(b) != "first state" {
+		t.Errorf("target has %q, %v; want the last state that was shipped whole", b, err)
+	}
+	_, err = f.WriteString("rd state")
+	s.must(err)
+	s.end(f, "f")
+	s.settle()
+	s.same()
+}
+
 // TestFiftyCloses writes a file fifty times, and another one that is deleted,
 // while the target is away: one transfer.
 func TestFiftyCloses(t *testing.T) {
